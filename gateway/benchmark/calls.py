@@ -1,0 +1,77 @@
+"""The exchanges that are measured: what is asked, and byte for byte what must come back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+HOST = "127.0.0.1"
+EVENTS = 64
+
+# The heads are as long as those of real clients and vendors: reading them is a good part of a proxy's work.
+REQUEST_HEAD = (
+    "Host: api.example.com\r\nAccept: application/json\r\nAccept-Encoding: identity\r\n"
+    "User-Agent: OpenAI/Python 2.0\r\nX-Stainless-Lang: python\r\nX-Stainless-Runtime: CPython\r\n"
+    "X-Stainless-Async: async:asyncio\r\nAuthorization: Bearer sk-bench-0123456789abcdef0123456789abcdef\r\n"
+    "Content-Type: application/json\r\n"
+)
+ANSWER_HEAD = (
+    "HTTP/1.1 200 OK\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nX-Request-Id: req_0123456789abcdef\r\n"
+    "Openai-Processing-Ms: 42\r\nOpenai-Version: 2020-10-01\r\nX-Ratelimit-Remaining-Requests: 9999\r\n"
+)
+BODY = b'{"model":"bench","messages":[{"role":"user","content":"Say something of the usual length."}],"max_tokens":64}'
+COMPLETION = json.dumps({
+    "id": "chatcmpl-bench", "object": "chat.completion", "created": 1704067200, "model": "bench",
+    "choices": [{"index": 0, "finish_reason": "stop", "logprobs": None,
+                 "message": {"role": "assistant", "content": "word " * 72, "refusal": None}}],
+    "usage": {"prompt_tokens": 17, "completion_tokens": 72, "total_tokens": 89,
+              "prompt_tokens_details": {"cached_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 0}},
+}).encode()  # fmt: skip
+
+
+def _event(choices: list[Any], **more: Any) -> bytes:
+    head = {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1704067200, "model": "bench"}
+    return b"data: %b\n\n" % json.dumps({**head, "choices": choices, **more}).encode()
+
+
+_DELTA = _event([{"index": 0, "delta": {"content": " word"}, "finish_reason": None}])
+_FINISH = _event([{"index": 0, "delta": {}, "finish_reason": "stop"}])
+_USAGE = _event([], usage={"prompt_tokens": 17, "completion_tokens": 61, "total_tokens": 78})
+STREAM = [*[_DELTA] * (EVENTS - 3), _FINISH, _USAGE, b"data: [DONE]\n\n"]
+
+
+def chunked(piece: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
+
+
+class WrongAnswer(Exception):
+    """The answer was not byte for byte the expected one, or did not come: no number is worth anything then."""
+
+
+class Call(NamedTuple):
+    """One exchange and what must come back. `units`: what one answer counts for (a request, 64 events ...)."""
+
+    target: str
+    answer: bytes
+    units: int = 1
+    body: bytes = BODY
+    method: str = "POST"
+    head: str = REQUEST_HEAD
+
+    def request(self, prefix: str) -> bytes:
+        length = f"Content-Length: {len(self.body)}\r\n" if self.body else ""
+        return f"{self.method} {prefix}{self.target} HTTP/1.1\r\n{self.head}{length}\r\n".encode() + self.body
+
+
+class Target(NamedTuple):
+    """Where to send: `prefix` goes before the path, `pid` is the process whose family's CPU is counted."""
+
+    port: int
+    pid: int
+    prefix: str = ""
+
+
+CHAT = "/v1/chat/completions"
+UNARY = Call(CHAT, COMPLETION)
+BURST = Call(CHAT + "?sse=burst", b"".join(STREAM), EVENTS)
+PACED = Call(CHAT + "?sse=paced", b"".join(STREAM), EVENTS)

@@ -1,0 +1,101 @@
+"""Server-sent events, split on bytes: whole events where they are small, piecewise where one is too long to hold.
+
+Lines end with LF, CRLF or CR, even mixed; `data:` needs no space behind it; several data lines of one event join with
+LF; other fields and comments say nothing that we need (the JSON names its own type).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+# Possessive, lest CRLF be taken for two line ends.
+_BLANK_LINE = re.compile(rb"(?:\r\n?+|\n)(?:\r\n?+|\n)")
+_LINE_END = re.compile(rb"\r\n?+|\n")
+_CR, _LF = b"\r\n"
+
+EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
+
+
+def payloads(block: bytes) -> Iterator[bytes]:
+    """The data of each event in a block; the last event may lack its blank line."""
+    size = len(block)
+    if block.startswith(b"data:") and block.find(b"\n") >= size - 3 and block.find(b"\r", 0, size - 4) < 0:
+        yield block[5:]  # one event on one line; JSON does not mind line ends behind it
+        return
+    for event in _BLANK_LINE.split(block):
+        if event.startswith(b"data:") and b"\n" not in event and b"\r" not in event:
+            yield event[5:]
+        elif b"data:" in event:
+            lines = [line[5:] for line in _LINE_END.split(event) if line.startswith(b"data:")]
+            if lines:
+                yield b"\n".join(lines)
+
+
+def last_event_end(block: bytes | bytearray, start: int = 0) -> int:
+    """The position behind the last blank line made of LF or CRLF, or 0."""
+    if block.endswith(EVENT_ENDS):
+        return len(block)
+    line_feed = block.rfind(b"\n\n", start)
+    both = block.rfind(b"\r\n\r\n", start)
+    return max(line_feed + 2, both + 4) if max(line_feed, both) >= 0 else 0
+
+
+def last_event_end_of_any_kind(block: bytes | bytearray) -> int:
+    """The same for lone CR and mixed line ends too, at the price of a full search."""
+    end = 0
+    for found in _BLANK_LINE.finditer(block):
+        end = found.end()
+    return end
+
+
+class LongEvent:
+    """One event in pieces: gives the content of its data lines to `sink` without holding a line."""
+
+    __slots__ = ("_at_start", "_behind_cr", "_head", "_lines", "_sink", "_wanted")
+
+    def __init__(self, sink: Callable[[bytes], None]) -> None:
+        self._sink = sink
+        self._head = b""  # the begin of a line, too short to tell its field
+        self._at_start = True
+        self._behind_cr = False
+        self._wanted = False
+        self._lines = 0
+
+    def feed(self, data: bytes) -> bytes | None:
+        """None while the event goes on, else what follows it."""
+        data, self._head = self._head + data, b""
+        position, size = 0, len(data)
+        while position < size:
+            if self._at_start:
+                head = data[position : position + 5]
+                if head[0] == _LF and self._behind_cr:
+                    position += 1
+                    self._behind_cr = False
+                    continue
+                if head[0] in (_LF, _CR):
+                    return data[position + 1 :]
+                if len(head) < 5 and b"data:".startswith(head):
+                    self._head = head
+                    return None
+                position += self._line_begins(head)
+            line_feed = data.find(b"\n", position)
+            end = data.find(b"\r", position, line_feed if line_feed >= 0 else size)
+            end = line_feed if end < 0 else end
+            stop = size if end < 0 else end
+            if self._wanted and stop > position:
+                self._sink(data[position:stop])
+            position = stop + 1
+            self._at_start = end >= 0
+            self._behind_cr = self._at_start and data[end] == _CR
+        return None
+
+    def _line_begins(self, head: bytes) -> int:
+        self._at_start = self._behind_cr = False
+        self._wanted = head == b"data:"
+        if not self._wanted:
+            return 0
+        if self._lines:
+            self._sink(b"\n")
+        self._lines += 1
+        return 5

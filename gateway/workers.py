@@ -1,0 +1,182 @@
+"""Several workers: a parent that keeps them running, and how they add up their metrics.
+
+Workers share the port by SO_REUSEPORT (or one inherited listening socket) and are full gateways of their own. Each
+answers with its snapshot on a Unix socket in a private folder; whoever is scraped asks the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from gateway import systemd
+from gateway.metrics import Snapshot, decode, encode, merge
+
+_FOLDER = "GATEWAY_WORKER_FOLDER"
+_INDEX = "GATEWAY_WORKER_INDEX"
+_SOCKET = "GATEWAY_WORKER_SOCKET"
+_ASK_SECONDS = 2.0
+_RESTART_SECONDS = 1.0
+_LOOK_SECONDS = 0.05
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+CANNOT_START = 2  # the exit code of a process whose start cannot succeed
+
+
+class Siblings:
+    """The workers of one gateway, as seen by one of them."""
+
+    def __init__(self, folder: Path, index: int) -> None:
+        self._folder = folder
+        self._own = folder / f"{index}.sock"
+        self._server: asyncio.Server | None = None
+
+    async def serve(self, snapshot: Callable[[], Snapshot]) -> None:
+        async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(encode(snapshot()))
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+        self._own.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(answer, self._own)
+
+    async def sum(self, own: Snapshot) -> Snapshot:
+        """All workers' metrics; one that does not answer in time is left out."""
+        others = [path for path in self._folder.glob("*.sock") if path != self._own]
+        answers = await asyncio.gather(*(self._ask(path) for path in others))
+        return merge([own, *answers])
+
+    async def _ask(self, path: Path) -> Snapshot:
+        try:
+            async with asyncio.timeout(_ASK_SECONDS):
+                reader, writer = await asyncio.open_unix_connection(path)
+                try:
+                    return decode(await reader.read(-1))
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError, msgspec.DecodeError):
+            return []
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self._own.unlink(missing_ok=True)
+
+
+def siblings() -> Siblings | None:
+    """What this process knows of its siblings; None if it is the only one."""
+    folder, index = os.environ.get(_FOLDER), os.environ.get(_INDEX)
+    return Siblings(Path(folder), int(index)) if folder and index else None
+
+
+def accept_signals() -> None:
+    """Takes the signals that were held back while this process started."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+def inherited_socket() -> socket.socket | None:
+    """The listening socket that the parent passed on, if it had one."""
+    number = os.environ.get(_SOCKET)
+    return socket.socket(fileno=int(number)) if number else None
+
+
+class Supervisor:
+    """The parent: starts `count` workers with `command`, passes signals on, replaces those that die."""
+
+    def __init__(self, command: list[str], count: int, listening: socket.socket | None) -> None:
+        self._command = command
+        self._count = count
+        self._listening = listening
+        self._workers: dict[int, subprocess.Popen[bytes]] = {}
+        self._due: dict[int, float] = {}  # workers to start again, and when
+        self._stopping = False
+        self._failed = 0
+
+    def run(self) -> int:
+        """Serves until SIGTERM or SIGINT; the exit code."""
+        with tempfile.TemporaryDirectory(prefix="gateway-") as folder:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._stop)
+            signal.signal(signal.SIGHUP, self._reload)
+            for index in range(self._count):
+                self._start(index, folder)
+            self._watch(folder)
+        return self._failed
+
+    def _start(self, index: int, folder: str) -> None:
+        environ = dict(os.environ) | {_FOLDER: folder, _INDEX: str(index)}
+        environ.pop("NOTIFY_SOCKET", None)  # readiness and the watchdog are the parent's to tell
+        pass_fds: tuple[int, ...] = ()
+        if self._listening is not None:
+            pass_fds = (self._listening.fileno(),)
+            environ[_SOCKET] = str(pass_fds[0])
+        # A worker is born with these signals held back, and takes them once it can (`accept_signals`): one that comes
+        # while it starts would otherwise kill it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            self._workers[index] = subprocess.Popen(self._command, env=environ, pass_fds=pass_fds)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    def _watch(self, folder: str) -> None:
+        said_ready = False
+        between_barks = systemd.watchdog_seconds()
+        barked = 0.0
+        while self._workers or (self._due and not self._stopping):
+            time.sleep(_LOOK_SECONDS)
+            now = time.monotonic()
+            if between_barks is not None and now - barked >= between_barks:
+                barked = now
+                systemd.notify("WATCHDOG=1")
+            if not said_ready and len(list(Path(folder).glob("*.sock"))) == self._count:
+                said_ready = True
+                systemd.ready()
+            self._bury(folder, now)
+            for index in [index for index, due in self._due.items() if now >= due and not self._stopping]:
+                del self._due[index]
+                self._start(index, folder)
+
+    def _bury(self, folder: str, now: float) -> None:
+        """Looks for workers that have ended, and says when the next one takes their place."""
+        for index, worker in list(self._workers.items()):
+            code = worker.poll()
+            if code is None:
+                continue
+            del self._workers[index]
+            Path(folder, f"{index}.sock").unlink(missing_ok=True)
+            if self._stopping:
+                self._failed = self._failed or (0 if code in (0, -signal.SIGTERM) else 1)
+            elif code == CANNOT_START:
+                self._failed = code  # the next one could not either (port, configuration)
+                self._stop(signal.SIGTERM, None)
+            else:
+                print(f"worker {index} ended with {code}; starting another", file=sys.stderr, flush=True)
+                self._due[index] = now + _RESTART_SECONDS
+
+    def _stop(self, number: int, _: FrameType | None) -> None:
+        if not self._stopping:
+            self._stopping = True
+            systemd.stopping()
+        self._pass_on(signal.SIGTERM)
+
+    def _reload(self, number: int, _: FrameType | None) -> None:
+        systemd.reloading()
+        self._pass_on(signal.SIGHUP)
+        systemd.ready()
+
+    def _pass_on(self, number: int) -> None:
+        for worker in self._workers.values():
+            with contextlib.suppress(ProcessLookupError):
+                worker.send_signal(number)

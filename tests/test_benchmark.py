@@ -1,0 +1,107 @@
+"""The benchmark measures what it says: real processes, non-zero numbers, wrong bytes caught, everything ended."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from gateway import benchmark
+from gateway.benchmark.calls import BURST, PACED, UNARY, Call, Target, WrongAnswer
+from gateway.benchmark.load import Caller, sample
+from gateway.benchmark.processes import cpu_by_process, end, family
+from gateway.benchmark.start import far_side, started
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Target]:
+    with far_side() as target:
+        yield target
+
+
+@pytest.mark.parametrize("call", [UNARY, BURST, PACED], ids=["unary", "burst", "paced"])
+def test_a_load_counts_units_and_cpu(upstream: Target, call: Call) -> None:
+    found = uvloop.run(sample(upstream, call, connections=4, seconds=0.2))
+    assert found.units > 4
+    assert set(found.cpu) == {upstream.pid}
+    assert 0 < sum(found.cpu.values()) <= found.elapsed
+    assert found.per_unit == pytest.approx(found.cpu[upstream.pid] / found.units * 1e6)
+
+
+@pytest.mark.parametrize("call", [UNARY, BURST], ids=["unary", "burst"])
+def test_a_wrong_byte_ends_the_load_and_the_caller(upstream: Target, call: Call) -> None:
+    expected = call._replace(answer=call.answer[:-10] + b"?" + call.answer[-9:])
+    with pytest.raises(WrongAnswer, match="wrong bytes"):
+        uvloop.run(sample(upstream, expected, connections=2, seconds=5))
+    with Caller(upstream, expected) as caller, pytest.raises(WrongAnswer, match="200"):
+        caller.once()
+
+
+def test_an_answer_too_short_or_too_long_is_wrong(upstream: Target) -> None:
+    for answer in (UNARY.answer + b"?", UNARY.answer[:-1]):
+        with pytest.raises(WrongAnswer):
+            uvloop.run(sample(upstream, UNARY._replace(answer=answer), connections=1, seconds=5))
+
+
+def running(pid: int) -> bool:
+    """Whether a process still does anything: one that was killed may stay listed until its parent asks for it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_cpu_is_that_of_the_whole_family() -> None:
+    burn = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
+    with subprocess.Popen([sys.executable, "-c", burn]) as parent:
+        try:
+            while len(family(parent.pid)) < 2 or sum(cpu_by_process(parent.pid).values()) < 0.2:
+                time.sleep(0.01)
+            spent = cpu_by_process(parent.pid)
+            [child] = set(spent) - {parent.pid}
+            assert spent[child] > 0
+        finally:
+            end(parent)
+    while running(child):
+        time.sleep(0.01)
+
+
+def test_a_process_that_does_not_serve_is_told_with_its_last_words(tmp_path: Path) -> None:
+    silent = [sys.executable, "-c", "raise SystemExit('no such thing')"]
+    with pytest.raises(WrongAnswer, match="no such thing"), started(silent, 1, tmp_path / "log"):
+        pass
+
+
+def test_gateway_bench_prints_its_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark.run(seconds=1.0) == 0
+    head, _rule, *lines = capsys.readouterr().out.splitlines()
+    assert head.split()[-3:] == ["direct", "through", "added"]
+    assert len(lines) == 5
+    assert all(float(line.split()[-2]) > 0 for line in lines)
+
+
+def test_gateway_bench_speaks_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark.run(seconds=0.5, as_json=True) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["unit"] for row in rows} == {"us", "us/request", "us/event"}
+    assert all(row["through"] > 0 for row in rows)
+
+
+def test_the_comparison_runs_against_the_gateway() -> None:
+    rows = "unary POST$|burst|WebSocket|blob down$|blob up|body"
+    command = [sys.executable, "-m", "bench.compare", "--quick", "--json", "--only", "gateway", "--rows", rows]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=50)
+    found = json.loads(run.stdout)
+    assert found["faults"] == []
+    assert run.returncode == 0, run.stderr.decode()
+    values = {row["name"]: row["values"] for row in found["rows"]}
+    assert len(values) == 7
+    assert all(row["gateway"] > 0 for name, row in values.items() if "memory" not in name)
