@@ -141,6 +141,7 @@ def run(
         if started is not None:
             started(bound)
         await stop.wait()
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)  # too late to reload
         if follower is not None:
             follower.cancel()
         await gateway.drain()

@@ -157,7 +157,8 @@ class Supervisor:
             del self._workers[index]
             Path(folder, f"{index}.sock").unlink(missing_ok=True)
             if self._stopping:
-                self._failed = self._failed or (0 if code in (0, -signal.SIGTERM) else 1)
+                # Python gives signals back to the system just before it ends; one that comes then is no failure.
+                self._failed = self._failed or (0 if -code in (0, *_SIGNALS) else 1)
             elif code == CANNOT_START:
                 self._failed = code  # the next one could not either (port, configuration)
                 self._stop(signal.SIGTERM, None)

@@ -121,8 +121,11 @@ class Engine:
             self.pool.close_idle()
             await until(lambda: not self.pool.connections and not self.pool.dialling)
         except TimeoutError:
+            left = f"left open: {self.edge.handlers} {self.pool}"
+            for one in [*self.edge.handlers, *self.pool.connections]:
+                one.transport.abort()
             if exc is None:  # else it may be a consequence of that
-                raise AssertionError(f"left open: {self.edge.handlers} {self.pool}") from None
+                raise AssertionError(left) from None
         await self._runner.cleanup()
         await self.vendor.__aexit__(kind, exc, trace)
         if exc is not None:

@@ -17,7 +17,7 @@ from gateway.sandbox.vendor import Refusal
 FIELDS: Fields = {
     "model": Field(STR, required=True),
     "prompt": Field(STR, required=True, least=1),
-    "image": Field((str, list), most=14),
+    "image": Field((str, list)),
     "size": Field(STR),
     "response_format": Field(STR, choices=("url", "b64_json")),
     "watermark": Field(BOOL),
@@ -69,6 +69,8 @@ async def generations(call: Call) -> web.StreamResponse:
         )
     if body.get("stream") and "seedream-5-0-pro" in call.base_model:
         raise Refusal("value", "The parameter `stream` is not supported by the current model.", "stream")
+    if isinstance(body.get("image"), list) and len(body["image"]) > 14:
+        raise Refusal("value", "The parameter `image` specified in the request is not valid: at most 14.", "image")
     width, height = _sides(call)
     if call.script.filter == "before":
         raise Refusal("filter", "The request failed because the input text may contain sensitive information.")

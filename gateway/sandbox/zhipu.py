@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +17,7 @@ from gateway.sandbox.responses_request import FIELDS
 from gateway.sandbox.vendor import Refusal, Vendor, is_bad
 
 IDS = ("zhipu",)
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 # kind: status, code
 ERRORS = {
     "invalid": (400, "1213"),
@@ -55,11 +57,26 @@ def auth(request: web.Request) -> None:
 
 
 def _check(call: Call) -> None:
+    _accept_bare_pictures(call.body["messages"])
     if call.body.get("tool_choice") not in (None, "auto"):
         raise Refusal("value", "tool_choice 参数非法，仅支持 auto", "tool_choice")
     form = call.body.get("response_format")
     if isinstance(form, dict) and form.get("type") == "json_schema":
         raise Refusal("value", "response_format 参数非法", "response_format")
+
+
+def _accept_bare_pictures(messages: Any) -> None:
+    """Here a picture may be base64 without the words of a data URL; the vendor's own SDK takes them off."""
+    parts = [part for message in messages if isinstance(message, dict) for part in _list(message.get("content"))]
+    for part in parts:
+        picture = part.get("image_url") if isinstance(part, dict) else None
+        url = picture.get("url") if isinstance(picture, dict) else None
+        if isinstance(url, str) and _BASE64.fullmatch(url):
+            part["image_url"] = {"url": f"data:image/png;base64,{url}"}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _usage(turn: Turn, output: int) -> JSON:

@@ -6,12 +6,13 @@ results; `Link.metered` also wants `/metrics` to grow by exactly what the client
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -154,9 +155,14 @@ class Link:
     # what the gateway counted
 
     def counted(self) -> Growth:
-        """Tokens by model and type, and metered answers by source."""
+        """Tokens by model and type, metered answers by source; and what is not tokens, off the access log."""
         found: Growth = {}
-        for name, labels, value in self._own_samples():
+        for line in map(json.loads, self._places.gateway.stdout.splitlines()):
+            if line["provider"] == self.provider:
+                for name, number in (line.get("usage") or {}).items():
+                    key = ("units", line["model"], name)
+                    found[key] = found.get(key, 0) + number
+        for name, labels, value in self.samples():
             if name == "gateway_tokens_total" and value:
                 found["tokens", labels["model"], labels["type"], labels["source"]] = value
             elif name == "gateway_usage_total" and value:
@@ -166,7 +172,7 @@ class Link:
     def answers(self) -> dict[str, float]:
         """How many answers of each status."""
         found: dict[str, float] = {}
-        for name, labels, value in self._own_samples():
+        for name, labels, value in self.samples():
             if name == "gateway_requests_total":
                 found[labels["status"]] = found.get(labels["status"], 0) + value
         return found
@@ -180,13 +186,19 @@ class Link:
         self._grows(before, wanted)
 
     def _grows(self, before: Growth, by: Growth) -> None:
-        wait_for(lambda: _difference(self.counted(), before), by)
+        def grown() -> Growth:
+            after = self.counted()
+            # Of the units only those are compared that are asked for: the log names the tokens once more.
+            found = {key: value - before.get(key, 0) for key, value in after.items() if key[0] != "units" or key in by}
+            return {key: value for key, value in found.items() if value}
 
-    def _own_samples(self) -> list[tuple[str, dict[str, str], float]]:
+        wait_for(grown, by)
+
+    def samples(self) -> list[tuple[str, dict[str, str], float]]:
         return [
             (name, labels, value)
             for name, labels, value in self._places.samples()
-            if labels.get("provider") == self.provider and labels.get("surface") == "passthrough"
+            if labels.get("provider") == self.provider and labels.get("surface", "passthrough") == "passthrough"
         ]
 
 
@@ -204,11 +216,6 @@ def wait_for(look: Callable[[], object], wanted: object) -> None:
     while (found := look()) != wanted and time.monotonic() < deadline:
         time.sleep(0.02)
     assert found == wanted, f"{found} instead of {wanted}"
-
-
-def _difference(after: Mapping[tuple[str, ...], float], before: Mapping[tuple[str, ...], float]) -> Growth:
-    grown = {key: value - before.get(key, 0) for key, value in after.items()}
-    return {key: value for key, value in grown.items() if value}
 
 
 def _raised(call: Callable[[str], object], base: str, kind: type[Exception]) -> Exception:

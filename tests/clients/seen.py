@@ -11,9 +11,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# Equal calls to a vendor give equal answers, but for these: a moment, and the request's own number.
+# Equal calls to a vendor give equal answers, but for these: a moment, the request's own number, and how long a
+# compressed answer is with that number in it.
 _OWN = frozenset({
     "created", "created_at", "completed_at", "create_time", "date", "request_id", "_request_id", "x-request-id", "sid",
+    "content-length",
 })  # fmt: skip
 _NUMBER = re.compile(r"[0-9a-f]{20,}")  # a request's id in the text of an error
 _OWN_ANYWHERE = frozenset({"sdk_http_response"})  # headers, with the date and the request's id in them
@@ -21,7 +23,7 @@ _OWN_ANYWHERE = frozenset({"sdk_http_response"})  # headers, with the date and t
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """The usage of one answer. `source` none: the answer was of a kind that is metered, but told no usage."""
+    """The usage of one answer; `units` are what is not tokens: characters, seconds, images."""
 
     model: str
     input: int = 0
@@ -29,15 +31,15 @@ class Seen:
     cached_input: int = 0
     cache_write: int = 0
     reasoning: int = 0
-    source: str = "vendor"
+    units: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def counters(self) -> dict[tuple[str, ...], float]:
-        """By how much each counter of `/metrics` has to grow."""
-        found: dict[tuple[str, ...], float] = {("usage", self.source): 1}
+        """By how much each counter has to grow."""
+        found: dict[tuple[str, ...], float] = {("usage", "vendor"): 1}
         for kind in ("input", "output", "cached_input", "cache_write", "reasoning"):
             if number := getattr(self, kind):
-                found["tokens", self.model, kind, self.source] = number
-        return found
+                found["tokens", self.model, kind, "vendor"] = number
+        return found | {("units", self.model, name): number for name, number in self.units.items()}
 
 
 def fields(value: object) -> dict[str, Any]:

@@ -143,11 +143,12 @@ def test_vectors_of_texts_and_pictures(link: Link) -> None:
 
     plain, mixed = link.metered(asking(ask), lambda found: [usage_of(model)(one) for one in found])
     assert len(plain.data) == 2
-    assert mixed.usage.prompt_tokens == 2 + 85
+    assert seen.fields(mixed.usage)["prompt_tokens"] == 2 + 85
 
 
 def painted(model: str, usage: Any) -> Seen:
-    return Seen(model, output=usage.output_tokens)
+    told = seen.fields(usage)
+    return Seen(model, output=told["output_tokens"], units={"images": told["generated_images"]})
 
 
 def test_pictures_out(link: Link) -> None:

@@ -131,12 +131,12 @@ def test_a_streamed_transcription(audio: Link) -> None:
     assert events[-1].text == SPOKEN
 
 
-@pytest.mark.parametrize("form", ["json", "verbose_json"])
-def test_a_transcription_by_seconds_counts_as_told_by_the_vendor(audio: Link, form: Any) -> None:
+@pytest.mark.parametrize(("model", "form"), [("whisper-1", "json"), ("whisper-2", "verbose_json")])
+def test_a_transcription_by_seconds(audio: Link, model: str, form: Any) -> None:
     def ask(sdk: OpenAI) -> Any:
-        return sdk.audio.transcriptions.create(model="whisper-1", file=("a.wav", SOUND), response_format=form)
+        return sdk.audio.transcriptions.create(model=model, file=("a.wav", SOUND), response_format=form)
 
-    audio.metered(asking(ask), lambda reply: Seen("whisper-1"))
+    audio.metered(asking(ask), lambda reply: Seen(model, units={"seconds": reply.usage.seconds}))
 
 
 def test_a_transcription_as_plain_text_tells_nothing(audio: Link) -> None:

@@ -87,7 +87,7 @@ def test_vectors(link: Link) -> None:
 def test_pictures_out_are_counted_without_tokens(link: Link) -> None:
     reply = link.metered(
         asking(lambda sdk: sdk.images.generations(model="cogview-4", prompt="a red cat", size="1024x1024")),
-        lambda reply: Seen("cogview-4"),
+        lambda reply: Seen("cogview-4", units={"images": len(reply.data)}),
     )
     assert reply.data[0].url
 

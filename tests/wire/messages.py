@@ -212,3 +212,9 @@ def answer(body: bytes = b"ok", status: bytes = b"200 OK", fields: Fields | None
     """A plain answer with Content-Length."""
     lines = [*(fields or []), (b"Content-Length", b"%d" % len(body))]
     return head(b"HTTP/1.1 " + status, lines) + body
+
+
+# the usual beginnings of an answer whose body the test sends itself
+CHUNKED_HEAD = head(b"HTTP/1.1 200 OK", [(b"Transfer-Encoding", b"chunked")])
+LENGTH_HEAD = head(b"HTTP/1.1 200 OK", [(b"Content-Length", b"100")])
+OPEN_HEAD = head(b"HTTP/1.1 200 OK", [])

@@ -36,7 +36,10 @@ class Gateway:
     """One gateway process (and its workers); `vendor_port` is where its providers point to."""
 
     def __init__(
-        self, directory: Path, server: dict[str, Any] | None = None, providers: dict[str, Any] | None = None,
+        self,
+        directory: Path,
+        server: dict[str, Any] | None = None,
+        providers: dict[str, Any] | None = None,
         workers: int = 1,
     ) -> None:
         self.directory = directory

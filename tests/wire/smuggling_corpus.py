@@ -189,7 +189,7 @@ def _bodies() -> list[Case]:
         b"5\r\nhelloworld\r\n0\r\n\r\n", b"5\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\n\r\n", b"5\r\nhello\r\n0\r\n\n", b"5\r\nhello\r\n0\r\nX: y\n\r\n",
         b"5\r\nhello\r\n0\r\nX: y\r\n\n", b"5\r\nhello\r\n0\r\ngarbage\r\n\r\n", b"5\r\nhello\r\n0\r\nX : y\r\n\r\n", b"5\r\nhello\r\n0\r\nX: a\r\n b\r\n\r\n",
         b"5\r\nhello\r\n0\r\n X: y\r\n\r\n", b"5\r\nhello\r\n0\r\nX: \x00\r\n\r\n", b"5\r\nhello\r\n0\r\n: y\r\n\r\n", b"5\r\nhello\r\n0\r\nX: a\rb\r\n\r\n",
-        b"5\r\nhello\r\n0\rX\r\n\r\n", b"5\r\nhello\r\n0\r\n\rX",
+        b"5\r\nhelloXX0\r\n\r\n", b"5\r\nhello\n\n0\r\n\r\n", b"5\r\nhello\r\r0\r\n\r\n", b"5\r\nhello  0\r\n\r\n", b"5\r\nhello\r\n0\rX\r\n\r\n", b"5\r\nhello\r\n0\r\n\rX",
     ]
     cases += [Case(f"chunks {tail!r}", _chunked(tail)) for tail in tails]
     cases.append(Case("endless trailers", _chunked(b"5\r\nhello\r\n0\r\n" + b"X: y\r\n" * 20000 + b"\r\n"), (400, 431)))
@@ -241,6 +241,6 @@ BAD_ANSWERS: list[bytes] = [
 # Chunked bodies that turn bad after some good bytes: the client sees the cut.
 BAD_CHUNKED_BODIES: list[bytes] = [
     b"zz\r\n", b"0x2\r\nok\r\n0\r\n\r\n", b"+2\r\nok\r\n0\r\n\r\n", b"-2\r\nok\r\n0\r\n\r\n", b" 2\r\nok\r\n0\r\n\r\n", b"2 \r\nok\r\n0\r\n\r\n", b"\r\nok\r\n0\r\n\r\n", b"2\nok\r\n0\r\n\r\n",
-    b"2\r\nokX0\r\n\r\n", b"2\r\nok0\r\n\r\n", b"2\r\nok\n0\r\n\r\n", b"FFFFFFFFFFFFFFFFF\r\nok\r\n0\r\n\r\n", b"10000000000000002\r\nok\r\n0\r\n\r\n", b"2\r\nok\r\n0\n\n", b"2;a\nb\r\nok\r\n0\r\n\r\n",
+    b"2\r\nokX0\r\n\r\n", b"2\r\nokXX0\r\n\r\n", b"2\r\nok\n\n0\r\n\r\n", b"2\r\nok0\r\n\r\n", b"2\r\nok\n0\r\n\r\n", b"FFFFFFFFFFFFFFFFF\r\nok\r\n0\r\n\r\n", b"10000000000000002\r\nok\r\n0\r\n\r\n", b"2\r\nok\r\n0\n\n", b"2;a\nb\r\nok\r\n0\r\n\r\n",
     b"2\r\nok\r\n0\r\nbad trailer\r\n\r\n", b"2\r\nok\r\n0\r\nX : y\r\n\r\n", b"2\r\nok\r\n0\r\nX: \x00\r\n\r\n", b"2\r\nok\r\n0\r\n X: y\r\n\r\n", b"2\r\nok\r\n0\r\n" + b"X: y\r\n" * 30000 + b"\r\n",
 ]

@@ -1,4 +1,4 @@
-"""Requests damaged at random: a vendor gets what a strict reader finds in the client's bytes, in order, or less of it."""
+"""Requests damaged at random: a vendor gets, in order, what a strict reader finds in the bytes, or less."""
 
 from __future__ import annotations
 
@@ -15,19 +15,50 @@ from tests.wire.smuggling_corpus import AFTER, REFUSED_BODIES, REFUSED_HEADS
 from tests.wire.vendor import Vendor
 
 NASTY = [
-    b"\r", b"\n", b"\r\n", b"\x00", b" ", b"\t", b":", b";", b",", b"\r\n\r\n", b"0", b"\xff", b"\x0b", b"Transfer-Encoding: chunked\r\n", b"Content-Length: 3\r\n",
-    b"Host: b\r\n", b"Connection: close\r\n", b"0\r\n\r\n", b"+", b"-", b"HTTP/1.1", b"..", b"/", b"%", b"#", b"chunked", b"Expect: 100-continue\r\n", b"Upgrade: websocket\r\n",
+    b"\r",
+    b"\n",
+    b"\r\n",
+    b"\x00",
+    b" ",
+    b"\t",
+    b":",
+    b";",
+    b",",
+    b"\r\n\r\n",
+    b"0",
+    b"\xff",
+    b"\x0b",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Content-Length: 3\r\n",
+    b"Host: b\r\n",
+    b"Connection: close\r\n",
+    b"0\r\n\r\n",
+    b"+",
+    b"-",
+    b"HTTP/1.1",
+    b"..",
+    b"/",
+    b"%",
+    b"#",
+    b"chunked",
+    b"Expect: 100-continue\r\n",
+    b"Upgrade: websocket\r\n",
 ]
 SEEDS = [
-    request(b"/echo/plain", fields=[(b"Accept", b"*/*")]), request(b"/echo/v1/chat/completions", b"POST", b'{"model":"m"}', [(b"Authorization", b"Bearer x")]),
-    head(b"POST /echo/up HTTP/1.1", [(b"Host", b"a"), (b"Transfer-Encoding", b"chunked"), (b"Trailer", b"X")]) + chunks([b"one", b"two2"], [(b"X", b"y")], [b";a=b"]),
-    request(b"/healthz"), *(case.raw for case in REFUSED_HEADS + REFUSED_BODIES if len(case.raw) < 300),
+    request(b"/echo/plain", fields=[(b"Accept", b"*/*")]),
+    request(b"/echo/v1/chat/completions", b"POST", b'{"model":"m"}', [(b"Authorization", b"Bearer x")]),
+    head(b"POST /echo/up HTTP/1.1", [(b"Host", b"a"), (b"Transfer-Encoding", b"chunked"), (b"Trailer", b"X")])
+    + chunks([b"one", b"two2"], [(b"X", b"y")], [b";a=b"]),
+    request(b"/healthz"),
+    *(case.raw for case in REFUSED_HEADS + REFUSED_BODIES if len(case.raw) < 300),
 ]
 
 
 def damaged(dice: random.Random) -> bytes:
     """A few requests in a row with a few wounds."""
-    raw = bytearray(b"".join(dice.choice(SEEDS[:4] if dice.random() < 0.7 else SEEDS) for _ in range(dice.randrange(1, 4))) + AFTER)
+    raw = bytearray(
+        b"".join(dice.choice(SEEDS[:4] if dice.random() < 0.7 else SEEDS) for _ in range(dice.randrange(1, 4))) + AFTER
+    )
     for _ in range(dice.randrange(1, 4)):
         at = dice.randrange(len(raw))
         match dice.randrange(5):
@@ -85,7 +116,9 @@ async def test_damaged_requests(vendor: Vendor, dial: Dial, seed: int) -> None:
             pytest.fail(f"the exchange hangs: {raw!r}")
         client.close()
         assert not vendor.problems, (raw, vendor.problems)
-        wanted = [essence(message) for message in await strictly(raw) if message.target.startswith((b"/echo", b"/based"))]
+        wanted = [
+            essence(message) for message in await strictly(raw) if message.target.startswith((b"/echo", b"/based"))
+        ]
         got = [essence(message) for message in vendor.requests]
         rest = iter(wanted)
         assert all(one in rest for one in got), f"\n{raw!r}\n{wanted}\n{got}"

@@ -7,7 +7,15 @@ import pytest
 from tests.wire.conftest import Dial
 from tests.wire.ends import End
 from tests.wire.messages import (
-    CHUNKED, LENGTH, UNTIL_CLOSE, answer, head, parse_answer_head, read_answer, read_answer_head, request,
+    CHUNKED,
+    LENGTH,
+    UNTIL_CLOSE,
+    answer,
+    head,
+    parse_answer_head,
+    read_answer,
+    read_answer_head,
+    request,
 )
 from tests.wire.vendor import Vendor, head_only, once
 
@@ -27,7 +35,7 @@ async def decoded(end: End, count: int, chunked: bool) -> bytes:
     return body
 
 
-PIECES = [b"a", b"data: {\"x\":", b"1}\n\n", b"\r\n", b"z" * 3000, b"\x00"]
+PIECES = [b"a", b'data: {"x":', b"1}\n\n", b"\r\n", b"z" * 3000, b"\x00"]
 
 
 @pytest.mark.parametrize("framing", [LENGTH, CHUNKED, UNTIL_CLOSE])
@@ -124,7 +132,9 @@ async def test_expect_continue_may_be_refused(vendor: Vendor, dial: Dial) -> Non
     """A final answer instead of the 100: the client gets it without having sent the body."""
     vendor.script = head_only
     client = await dial()
-    await client.send(request(b"/echo/x", b"PUT", None, [(b"Expect", b"100-continue"), (b"Content-Length", b"4000000")]))
+    await client.send(
+        request(b"/echo/x", b"PUT", None, [(b"Expect", b"100-continue"), (b"Content-Length", b"4000000")])
+    )
     far = await vendor.connection()
     await vendor.wait_for(lambda: bool(vendor.heads))
     await far.send(answer(b"too much", b"417 Expectation Failed"))

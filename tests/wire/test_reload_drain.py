@@ -9,13 +9,12 @@ import pytest
 
 from tests.wire.conftest import Dial, Start
 from tests.wire.ends import End, connect
-from tests.wire.messages import answer, chunks, head, read_answer, read_answer_head, request
+from tests.wire.messages import CHUNKED_HEAD, answer, chunks, head, read_answer, read_answer_head, request
 from tests.wire.serving import Gateway
 from tests.wire.test_requests import check_error
 from tests.wire.test_websocket import HANDSHAKE, upgraded
 from tests.wire.vendor import Vendor, once, serve
 
-CHUNKED_HEAD = head(b"HTTP/1.1 200 OK", [(b"Transfer-Encoding", b"chunked")])
 WORKERS = pytest.mark.parametrize("workers", [1, 2])
 
 
@@ -255,10 +254,15 @@ async def test_reload_forgets_providers_but_not_their_streams(start: Start, dial
 
 @pytest.mark.parametrize(
     ("bad", "line", "workers"),
-    [("providers:\n  echo:\n    base_url: http://x\n    bse_url: y\n", 4, 1), ("server:\n  drain_seconds: soon\n", 2, 2),
-     ("a\n  b: [\n", 2, 1)],
+    [
+        ("providers:\n  echo:\n    base_url: http://x\n    bse_url: y\n", 4, 1),
+        ("server:\n  drain_seconds: soon\n", 2, 2),
+        ("a\n  b: [\n", 2, 1),
+    ],
 )
-async def test_bad_file_is_refused_with_its_line_and_the_old_one_stays(start: Start, bad: str, line: int, workers: int) -> None:
+async def test_bad_file_is_refused_with_its_line_and_the_old_one_stays(
+    start: Start, bad: str, line: int, workers: int
+) -> None:
     gateway = start(workers=workers)
     async with Vendor(gateway.vendor_port):
         assert await serves(gateway, b"echo")

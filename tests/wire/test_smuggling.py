@@ -11,7 +11,7 @@ from tests.wire.ends import End, Ended
 from tests.wire.messages import Garbled, Message, answer, head, read_answer, read_answer_head, request
 from tests.wire.smuggling_corpus import AFTER, BAD_ANSWERS, BAD_CHUNKED_BODIES, REFUSED_BODIES, REFUSED_HEADS, Case
 from tests.wire.test_requests import check_error
-from tests.wire.vendor import Vendor, once
+from tests.wire.vendor import Vendor, once, serve
 
 CODES = {400: "bad_request", 431: "head_too_large", 501: "unsupported_method"}
 FRAMING = (b"content-length", b"transfer-encoding", b"host", b"connection")
@@ -72,7 +72,9 @@ async def first_line(client: End) -> bytes:
     return bytes(client.buffer.partition(b"\r\n")[0])
 
 
-@pytest.mark.parametrize("case", [case for case in REFUSED_HEADS if b"/echo/first" in case.raw], ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case", [case for case in REFUSED_HEADS if b"/echo/first" in case.raw], ids=lambda case: case.name
+)
 async def test_ambiguous_head_for_the_gateways_own_paths(vendor: Vendor, dial: Dial, case: Case) -> None:
     """What the gateway serves itself is read as strictly: nothing behind it reaches a vendor."""
     client = await dial()
@@ -123,6 +125,34 @@ async def test_bad_chunk_after_the_answer_began_is_a_cut(vendor: Vendor, dial: D
     assert not vendor.requests
 
 
+@pytest.mark.parametrize(
+    "length", [b"+5", b"-5", b"5_", b"0_5", b" +5", b"0x5", b"5 5", b"", b"5,5", b"5\xb2", b"9" * 25, b"5;", b"5\x00", b"5\t5"]
+)
+@pytest.mark.parametrize("count", [1, 3])
+async def test_bad_length_in_a_head_that_was_good_before(vendor: Vendor, dial: Dial, length: bytes, count: int) -> None:
+    """Whatever is remembered of a kept-alive client's head, its length is read anew each time."""
+    client = await dial()
+    start = b"POST /echo/first HTTP/1.1\r\nHost: a\r\nContent-Length: %s\r\nX: y\r\n\r\nhello"
+    for _ in range(count):
+        await client.send(start % b"5")
+        assert (await read_answer(client)).status == 200
+    await client.send(start % length + AFTER)
+    check_error(await read_answer(client), 400, "bad_request")
+    assert await client.read_to_end() == b""
+    assert [message.body for message in vendor.requests] == [b"hello"] * count
+
+
+async def test_lengths_change_under_the_same_head(vendor: Vendor, dial: Dial) -> None:
+    vendor.script = serve(lambda message: answer(message.body))
+    client = await dial()
+    bodies = [b"", b"x", b"x" * 10, b"", b"x" * 12345, b"x", b"y" * 999]
+    for body in bodies:
+        await client.send(request(b"/echo/x", b"POST", body, [(b"X", b"y")]))
+        assert (await read_answer(client)).body == body
+    await client.send(b"".join(request(b"/echo/x", b"POST", body, [(b"X", b"y")]) for body in bodies))
+    assert [(await read_answer(client)).body for _ in bodies] == bodies
+
+
 async def test_head_just_below_the_limit_passes(vendor: Vendor, dial: Dial) -> None:
     client = await dial()
     await client.send(request(fields=[(b"X-Large", b"v" * 60_000)]))
@@ -133,7 +163,11 @@ async def test_head_just_below_the_limit_passes(vendor: Vendor, dial: Dial) -> N
 @pytest.mark.parametrize("wanted", [b"h2c", b"h2c, websocket-like", b"TLS/1.0"])
 async def test_upgrade_other_than_websocket_is_removed(vendor: Vendor, dial: Dial, wanted: bytes) -> None:
     client = await dial()
-    await client.send(request(fields=[(b"Upgrade", wanted), (b"Connection", b"Upgrade, HTTP2-Settings"), (b"HTTP2-Settings", b"AAMA")]))
+    await client.send(
+        request(
+            fields=[(b"Upgrade", wanted), (b"Connection", b"Upgrade, HTTP2-Settings"), (b"HTTP2-Settings", b"AAMA")]
+        )
+    )
     assert (await read_answer(client)).status == 200
     assert [name for name, _ in vendor.requests[0].fields] == [b"Host"]
 
@@ -168,7 +202,9 @@ async def test_equal_repeated_lengths_of_an_answer_are_one(vendor: Vendor, dial:
 
 @pytest.mark.parametrize("bad", BAD_CHUNKED_BODIES, ids=lambda bad: repr(bad[:40]))
 @pytest.mark.parametrize("together", [False, True])
-async def test_answer_that_turns_ambiguous_is_a_visible_cut(vendor: Vendor, dial: Dial, bad: bytes, together: bool) -> None:
+async def test_answer_that_turns_ambiguous_is_a_visible_cut(
+    vendor: Vendor, dial: Dial, bad: bytes, together: bool
+) -> None:
     first = head(b"HTTP/1.1 200 OK", [(b"Transfer-Encoding", b"chunked")]) + b"4\r\ngood\r\n"
     vendor.script = once(*([first + bad] if together else [first]), then="keep")
     client = await dial()

@@ -68,10 +68,15 @@ async def test_vendor_that_does_not_answer(vendor: Vendor, dial: Dial, before: b
 
 @pytest.mark.parametrize(
     "reply",
-    [head(b"HTTP/1.1 200 OK", [(b"Content-Length", b"100")]) + b"some", head(b"HTTP/1.1 200 OK", []) + b"some",
-     head(b"HTTP/1.1 200 OK", [(b"Transfer-Encoding", b"chunked")]) + b"4\r\nsome\r\n"],
+    [
+        head(b"HTTP/1.1 200 OK", [(b"Content-Length", b"100")]) + b"some",
+        head(b"HTTP/1.1 200 OK", []) + b"some",
+        head(b"HTTP/1.1 200 OK", [(b"Transfer-Encoding", b"chunked")]) + b"4\r\nsome\r\n",
+    ],
 )
-async def test_vendor_that_stalls_in_the_body_is_cut_visibly(gateway: Gateway, vendor: Vendor, dial: Dial, reply: bytes) -> None:
+async def test_vendor_that_stalls_in_the_body_is_cut_visibly(
+    gateway: Gateway, vendor: Vendor, dial: Dial, reply: bytes
+) -> None:
     before = await gateway.ends()
     vendor.script = once(reply, then="keep")
     client = await dial()

@@ -23,17 +23,24 @@ def authority(tmp_path: Path) -> Authority:
 
 def serving(start: Start, authority: Authority, port: int) -> Gateway:
     origin = f"https://localhost:{port}"
-    return start(None, {
-        "trusting": {"base_url": origin, "ca": f"file:{authority.path}"},
-        "strict": {"base_url": origin},
-        "plain": {"base_url": f"http://localhost:{port}"},
-    })
+    return start(
+        None,
+        {
+            "trusting": {"base_url": origin, "ca": f"file:{authority.path}"},
+            "strict": {"base_url": origin},
+            "plain": {"base_url": f"http://localhost:{port}"},
+        },
+    )
 
 
 @pytest.mark.parametrize("names", [["localhost"], ["127.0.0.1", "localhost"]])
 async def test_extra_trust_anchor(start: Start, dial: Dial, authority: Authority, names: list[str]) -> None:
-    reply = head(b"HTTP/1.1 200 OK", [(b"Transfer-Encoding", b"chunked")]) + chunks([b"x" * 100_000, b"y"], [(b"X-Sum", b"1")])
-    async with Vendor(0, serve(lambda message: answer(message.body) if message.body else reply), authority.context(names)) as vendor:
+    reply = head(b"HTTP/1.1 200 OK", [(b"Transfer-Encoding", b"chunked")]) + chunks(
+        [b"x" * 100_000, b"y"], [(b"X-Sum", b"1")]
+    )
+    async with Vendor(
+        0, serve(lambda message: answer(message.body) if message.body else reply), authority.context(names)
+    ) as vendor:
         gateway = serving(start, authority, vendor.port)
         client = await dial(gateway.port)
         for body in (b"z" * 300_000, b"small"):

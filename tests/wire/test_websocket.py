@@ -22,9 +22,14 @@ KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 HANDSHAKE: Fields = [
-    (b"Connection", b"keep-alive, Upgrade"), (b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13"),
-    (b"Sec-WebSocket-Key", KEY), (b"Sec-WebSocket-Extensions", b"permessage-deflate; client_max_window_bits"),
-    (b"sec-websocket-PROTOCOL", b"realtime, openai-insecure-api-key.x"), (b"Authorization", b"Bearer x"), (b"Origin", b"https://a.test"),
+    (b"Connection", b"keep-alive, Upgrade"),
+    (b"Upgrade", b"websocket"),
+    (b"Sec-WebSocket-Version", b"13"),
+    (b"Sec-WebSocket-Key", KEY),
+    (b"Sec-WebSocket-Extensions", b"permessage-deflate; client_max_window_bits"),
+    (b"sec-websocket-PROTOCOL", b"realtime, openai-insecure-api-key.x"),
+    (b"Authorization", b"Bearer x"),
+    (b"Origin", b"https://a.test"),
 ]
 
 
@@ -33,7 +38,12 @@ def accept(key: bytes) -> bytes:
 
 
 def switching(extra: Fields | None = None) -> bytes:
-    fields = [(b"upgrade", b"WebSocket"), (b"CONNECTION", b"Upgrade"), (b"Sec-WebSocket-Accept", accept(KEY)), *(extra or [])]
+    fields = [
+        (b"upgrade", b"WebSocket"),
+        (b"CONNECTION", b"Upgrade"),
+        (b"Sec-WebSocket-Accept", accept(KEY)),
+        *(extra or []),
+    ]
     return head(b"HTTP/1.1 101 Switching Protocols", fields)
 
 
@@ -74,7 +84,12 @@ async def opened(vendor: Vendor, client: End) -> End:
 
 async def test_handshake_passes_with_its_headers(gateway: Gateway, vendor: Vendor, dial: Dial) -> None:
     client = await dial()
-    extra = [(b"Sec-WebSocket-Extensions", b"permessage-deflate"), (b"Sec-WebSocket-Protocol", b"realtime"), (b"X-A", b"1"), (b"x-a", b"2")]
+    extra = [
+        (b"Sec-WebSocket-Extensions", b"permessage-deflate"),
+        (b"Sec-WebSocket-Protocol", b"realtime"),
+        (b"X-A", b"1"),
+        (b"x-a", b"2"),
+    ]
 
     async def script(vendor: Vendor, end: End) -> None:
         await vendor.next_head(end)
@@ -100,13 +115,26 @@ def check_switching(message: Message, extra: Fields) -> None:
     assert [field for field in message.fields if field in extra] == extra
 
 
-@pytest.mark.parametrize("status", [b"401 Unauthorized", b"403 Forbidden", b"404 Not Found", b"426 Upgrade Required", b"429 Slow Down", b"503 No", b"200 OK"])
+@pytest.mark.parametrize(
+    "status",
+    [
+        b"401 Unauthorized",
+        b"403 Forbidden",
+        b"404 Not Found",
+        b"426 Upgrade Required",
+        b"429 Slow Down",
+        b"503 No",
+        b"200 OK",
+    ],
+)
 async def test_refusal_is_relayed_as_it_is(vendor: Vendor, dial: Dial, status: bytes) -> None:
     """And the connection goes on as HTTP."""
 
     async def refusing(vendor: Vendor, end: End) -> None:
         while await vendor.next_head(end) is not None:
-            await end.send(answer(b'{"error":"no"}', status, [(b"X-Why", b"because"), (b"WWW-Authenticate", b"Bearer")]))
+            await end.send(
+                answer(b'{"error":"no"}', status, [(b"X-Why", b"because"), (b"WWW-Authenticate", b"Bearer")])
+            )
 
     vendor.script = refusing
     client = await dial()
@@ -121,11 +149,27 @@ async def test_refusal_is_relayed_as_it_is(vendor: Vendor, dial: Dial, status: b
 
 
 FRAMES = [
-    frame(TEXT, b"hello", mask=True), frame(TEXT, b""), frame(BINARY, bytes(range(256)), mask=True), frame(PING, b"p", mask=True), frame(PONG), frame(PONG, b"x" * 125),
-    frame(TEXT, b"fir", fin=False) + frame(PING) + frame(0, b"st", fin=False) + frame(0, b"", fin=True), frame(TEXT, deflated(b"deflated " * 50), rsv=4, mask=True),
-    frame(BINARY, b"m" * 126), frame(BINARY, b"m" * 65535, mask=True), frame(BINARY, b"m" * 65536, mask=True), frame(TEXT, b"\xff\xfe not utf-8"),
-    frame(3, b"reserved opcode"), frame(TEXT, b"x", rsv=7), frame(11, b"y" * 200), b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"not a frame at all\r\n\r\n",
-    b"\x89\x7e\x00\x05hello", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n", frame(TEXT, b'{"type":"response.done","response":{"usage":{"input_tokens":3}}}'),
+    frame(TEXT, b"hello", mask=True),
+    frame(TEXT, b""),
+    frame(BINARY, bytes(range(256)), mask=True),
+    frame(PING, b"p", mask=True),
+    frame(PONG),
+    frame(PONG, b"x" * 125),
+    frame(TEXT, b"fir", fin=False) + frame(PING) + frame(0, b"st", fin=False) + frame(0, b"", fin=True),
+    frame(TEXT, deflated(b"deflated " * 50), rsv=4, mask=True),
+    frame(BINARY, b"m" * 126),
+    frame(BINARY, b"m" * 65535, mask=True),
+    frame(BINARY, b"m" * 65536, mask=True),
+    frame(TEXT, b"\xff\xfe not utf-8"),
+    frame(3, b"reserved opcode"),
+    frame(TEXT, b"x", rsv=7),
+    frame(11, b"y" * 200),
+    b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"not a frame at all\r\n\r\n",
+    b"\x89\x7e\x00\x05hello",
+    b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n\r\n",
+    frame(TEXT, b'{"type":"response.done","response":{"usage":{"input_tokens":3}}}'),
 ]
 
 
