@@ -69,6 +69,8 @@ class AccessLog:
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join(5)
+            if self._path is not None and not self._thread.is_alive():
+                os.close(self._fd)
             self._thread = None
 
     def _open(self) -> int:

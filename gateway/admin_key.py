@@ -30,9 +30,11 @@ def open_admin_key(data: Path, environ: Mapping[str, str]) -> tuple[AdminKey, st
         return AdminKey(_hash(given)), None
     path = data / _FILE
     try:
-        return AdminKey(path.read_text(encoding="ascii").strip()), None
+        digest = path.read_text(encoding="ascii").strip()
     except (FileNotFoundError, UnicodeDecodeError):
-        pass
+        digest = ""
+    if len(digest) == 64:  # else there is none yet, or a crash left half of one: nobody could ever get in
+        return AdminKey(digest), None
     key = "gw-admin-" + secrets.token_urlsafe(24)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:

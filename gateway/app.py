@@ -21,7 +21,7 @@ from gateway import systemd
 from gateway.access_log import AccessLog
 from gateway.admin import pages
 from gateway.admin_key import AdminKey
-from gateway.dialects import RequestModel, reader_for
+from gateway.dialects import RequestModel, model_of, reader_for
 from gateway.dialects.websocket_usage import WebSocketUsage
 from gateway.errors import ConfigError, GatewayError, Unauthorized
 from gateway.meter import Journal, Tools
@@ -36,7 +36,7 @@ from gateway.wire.server import Edge, Limits
 from gateway.workers import Siblings
 
 _BACKLOG = 4096
-_TOOLS = Tools(reader_for, RequestModel, WebSocketUsage, decompressor)
+_TOOLS = Tools(reader_for, RequestModel, model_of, WebSocketUsage, decompressor)
 
 
 class Gateway:
@@ -105,8 +105,9 @@ class Gateway:
 
     def _guest_line(self, request_id: str, status: int, size: int, seconds: float) -> None:
         series = self.metrics.series("gateway", "")
-        series.model("").request(status)
-        series.duration.observe(seconds)
+        requests = series.model("").requests
+        requests[status] = requests.get(status, 0) + 1
+        series.time(seconds, -1, -1)
         self._journal.line(series, "", status, 0, size, None, seconds, end="complete", request_id=request_id)
 
     async def _exposition(self) -> bytes:

@@ -63,6 +63,7 @@ class Tools(msgspec.Struct, frozen=True):
 
     usage: Callable[[str, bytes], UsageReader]
     model: Callable[[bytes], ModelReader]
+    model_of: Callable[[bytes], str | None]  # the same for a whole body; None: not that simple, use `model`
     socket: Callable[[bytes], SocketReader]
     inflate: Callable[[bytes], Inflater | None]
 
@@ -128,7 +129,8 @@ class Journal:
     def refused(self, provider: str, error: GatewayError) -> str:
         """Records a request that was refused before it had an exchange; returns its id."""
         series = self.metrics.series(SURFACE_PASSTHROUGH, provider)
-        series.model("").request(error.status)
+        requests = series.model("").requests
+        requests[error.status] = requests.get(error.status, 0) + 1
         request_id = self.request_id()
         self.line(series, "", error.status, 0, 0, None, 0.0, error=error.code, request_id=request_id)
         return request_id
@@ -176,18 +178,23 @@ class PassRecord:
         self._model = watch.model
         if watch.reads_model:
             self.wants_body = True
-            self._request = watch.journal.tools.model(watch.content_type)
 
     # -- up
 
     def body(self, piece: bytes) -> None:
         request = self._request
-        if request is not None:
-            request.feed(piece)
-            if request.done or request.model is not None:
-                self._model = request.model
-                self._request = None
+        if request is None:
+            watch = self._watch
+            self._model = watch.journal.tools.model_of(piece)
+            if self._model is not None:
                 self.wants_body = False
+                return
+            request = self._request = watch.journal.tools.model(watch.content_type)
+        request.feed(piece)
+        if request.done or request.model is not None:
+            self._model = request.model
+            self._request = None
+            self.wants_body = False
 
     def handed(self) -> None:
         self._handed = perf_counter()
@@ -208,14 +215,18 @@ class PassRecord:
                     return  # an unknown coding: the answer counts as one without usage
             self._reader = tools.usage(watch.dialect, response.content_type)
 
-    def down(self, size: int) -> None:
+    def whole(self, response: Answer, body: bytes, size: int) -> None:
+        """Head and body at once, already written: what most answers that are no streams come as."""
+        self.head(response)
+        self._first = self._asked
+        self.feed(body, size)
+
+    def feed(self, piece: bytes, size: int) -> None:
         self._down += size
         if not self._first:
             self._first = perf_counter()
-
-    def feed(self, piece: bytes) -> None:
         reader = self._reader
-        if reader is None:
+        if reader is None or not piece:
             return
         if self._inflater is None:
             reader.feed(piece)
@@ -253,6 +264,7 @@ class PassRecord:
         watch = self._watch
         series = watch.series
         name = self._model
+        usage = None
         if self._socket is not None:
             series.sessions -= 1
             name = name or self._socket.model
@@ -263,24 +275,27 @@ class PassRecord:
                 usage = self._usage = self._read_usage(reason)
                 if name is None and self._reader is not None:
                     name = self._reader.model
-                if usage is not None:
-                    series.usage["vendor"] += 1
-                    series.model(name or "").count(usage)
-        series.model(name or "").request(status)
+        model = series.models.get(name or "") or series.model(name or "")
+        if usage is not None:
+            series.usage["vendor"] += 1
+            model.count(usage)
+        requests = model.requests
+        requests[status] = requests.get(status, 0) + 1
         duration = now - self._started
-        series.duration.observe(duration)
-        if reason:
-            series.ends[reason] += 1
-        first = None
+        first = added = -1.0
         if self._first:
             first = self._first - self._started
-            series.first_byte.observe(first)
             if self._handed:
-                series.added.observe(self._handed - self._started + self._first - self._asked)
-        series.attempt(error or (reason if reason == END_CLIENT_LEFT else "ok"))
+                added = self._handed - self._started + self._first - self._asked
+        series.time(duration, first, added)
+        if reason:
+            series.ends[reason] += 1
+        outcome = error or (reason if reason == END_CLIENT_LEFT else "ok")
+        series.attempts[outcome] = series.attempts.get(outcome, 0) + 1
         if watch.journal.log.enabled:
+            ttfb = first if first >= 0 else None
             watch.journal.line(
-                series, name or "", status, self._up, self._down, first, duration, self._usage, reason, error
+                series, name or "", status, self._up, self._down, ttfb, duration, self._usage, reason, error
             )
 
     def _read_usage(self, reason: str) -> Usage | None:

@@ -7,7 +7,9 @@ addition. `snapshot` gives everything as plain values, so that several workers' 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
@@ -33,15 +35,22 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
+    def take(self, values: Iterable[float]) -> None:
+        """Counts many values at once: all the looping happens in C."""
+        values = list(values)
+        for bucket, number in Counter(map(bisect_left, repeat(self.bounds), values)).items():
+            self.counts[bucket] += number
+        self.sum += sum(values)
+
+
+# How many samples wait, at most, before they are counted.
+_WAITING = 4096
 
 
 class ModelSeries:
-    """What is counted per model."""
+    """What is counted per model. Usages wait in a list: counting them in bulk costs a third."""
 
-    __slots__ = ("estimated", "input", "output", "requests", "vendor")
+    __slots__ = ("_waiting", "_waiting_estimated", "estimated", "input", "output", "requests", "vendor")
 
     def __init__(self) -> None:
         self.requests: dict[int, int] = {}
@@ -49,29 +58,35 @@ class ModelSeries:
         self.estimated = [0] * len(TOKEN_TYPES)
         self.input = Histogram(_TOKENS)
         self.output = Histogram(_TOKENS)
-
-    def request(self, status: int) -> None:
-        self.requests[status] = self.requests.get(status, 0) + 1
+        self._waiting: list[tuple[int, ...]] = []
+        self._waiting_estimated: list[tuple[int, ...]] = []
 
     def count(self, usage: Usage, estimated: bool = False) -> None:
-        tokens = self.estimated if estimated else self.vendor
-        tokens[0] += usage.input
-        tokens[1] += usage.cached_input
-        tokens[2] += usage.cache_write
-        tokens[3] += usage.output
-        tokens[4] += usage.reasoning
-        self.input.observe(usage.input)
-        self.output.observe(usage.output)
+        waiting = self._waiting_estimated if estimated else self._waiting
+        waiting.append((usage.input, usage.cached_input, usage.cache_write, usage.output, usage.reasoning))
+        if len(waiting) >= _WAITING:
+            self.settle()
+
+    def settle(self) -> None:
+        """Brings the counters up to date."""
+        for waiting, tokens in ((self._waiting, self.vendor), (self._waiting_estimated, self.estimated)):
+            if waiting:
+                columns = list(zip(*waiting, strict=True))
+                tokens[:] = map(int.__add__, tokens, map(sum, columns))
+                self.input.take(columns[0])
+                self.output.take(columns[3])
+                waiting.clear()
 
 
 class Series:
     """What is counted per surface and provider."""
 
-    __slots__ = ("_metrics", "added", "attempts", "duration", "ends", "first_byte", "models", "provider", "sessions",
-                 "surface", "usage", "ws_down", "ws_up")  # fmt: skip
+    __slots__ = ("_metrics", "_waiting", "added", "attempts", "duration", "ends", "first_byte", "models", "provider",
+                 "sessions", "surface", "usage", "ws_down", "ws_up")  # fmt: skip
 
     def __init__(self, metrics: Metrics, surface: str, provider: str) -> None:
         self._metrics = metrics
+        self._waiting: list[tuple[float, float, float]] = []
         self.surface = surface
         self.provider = provider
         self.models: dict[str, ModelSeries] = {}
@@ -85,8 +100,19 @@ class Series:
         self.ws_up = 0
         self.ws_down = 0
 
-    def attempt(self, outcome: str) -> None:
-        self.attempts[outcome] = self.attempts.get(outcome, 0) + 1
+    def time(self, duration: float, first_byte: float, added: float) -> None:
+        """Takes one exchange's seconds; what there was none of is negative."""
+        self._waiting.append((duration, first_byte, added))
+        if len(self._waiting) >= _WAITING:
+            self.settle()
+
+    def settle(self) -> None:
+        """Brings the counters up to date."""
+        if self._waiting:
+            histograms = (self.duration, self.first_byte, self.added)
+            for histogram, column in zip(histograms, zip(*self._waiting, strict=True), strict=True):
+                histogram.take(value for value in column if value >= 0)
+            self._waiting.clear()
 
     def model(self, name: str) -> ModelSeries:
         series = self.models.get(name)
@@ -158,6 +184,10 @@ class Metrics:
 
 def _families(metrics: Metrics) -> Iterator[Family]:
     every = metrics.all_series()
+    for series in every:
+        series.settle()
+        for model in series.models.values():
+            model.settle()
     models = [(s, name, m) for s in every for name, m in list(s.models.items())]
     yield Family("gateway_requests", "counter", "Requests answered", ["surface", "provider", "model", "status"], [
         Row([s.surface, s.provider, name, str(status)], n) for s, name, m in models for status, n in m.requests.items()

@@ -16,8 +16,8 @@ from aiohttp import web
 from gateway.errors import GatewayError, UnknownProvider
 from gateway.wire.guest import GuestFactory
 from gateway.wire.head import CHUNKED, Request, Response, rebuild_request
-from gateway.wire.pool import Destination, Pool
 from gateway.wire.plan import Plan
+from gateway.wire.pool import Destination, Pool
 from gateway.wire.server import Edge, Limits
 from tests.wire.ends import PATIENCE, End, connect
 from tests.wire.vendor import Script, Vendor
@@ -43,11 +43,12 @@ class Log:
     def head(self, response: Response) -> None:
         self.calls.append(("head", response.status))
 
-    def feed(self, piece: bytes) -> None:
-        self.calls.append(("feed", piece))
+    def feed(self, piece: bytes, size: int) -> None:
+        self.calls.append(("feed", piece, size))
 
-    def down(self, size: int) -> None:
-        self.calls.append(("down", size))
+    def whole(self, response: Response, body: bytes, size: int) -> None:
+        self.head(response)
+        self.feed(body, size)
 
     def opened(self, extensions: bytes) -> None:
         self.calls.append(("opened", extensions))
@@ -113,8 +114,7 @@ class Engine:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         for end in self._clients:
-            if not end.lost:
-                end.transport.abort()
+            end.reset()
         self._server.close()
         try:
             await until(lambda: not self.edge.handlers)
@@ -122,8 +122,10 @@ class Engine:
             await until(lambda: not self.pool.connections and not self.pool.dialling)
         except TimeoutError:
             left = f"left open: {self.edge.handlers} {self.pool}"
-            for one in [*self.edge.handlers, *self.pool.connections]:
-                one.transport.abort()
+            for transport in [one.transport for one in self.edge.handlers] + [
+                one.transport for one in self.pool.connections
+            ]:
+                transport.abort()
             if exc is None:  # else it may be a consequence of that
                 raise AssertionError(left) from None
         await self._runner.cleanup()

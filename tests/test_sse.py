@@ -36,6 +36,7 @@ def by_lines(body: bytes) -> list[bytes]:
         (b"data: 1\nevent: x\n\n: ping\n\nid: 5\ndata: 2\ndata: 3\n\n", [b"1", b"2\n 3"]),
         (b"data: 1\r\rdata: 2\n\r\ndata: 3", [b"1", b"2", b"3"]),
         (b"event: data:\nx: data: 1\n\n", []),
+        (b"data: one\n:\n", [b"one"]),  # cut: a comment follows on a line of its own
         (b"", []),
     ],
 )

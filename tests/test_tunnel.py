@@ -41,7 +41,11 @@ async def test_the_handshake_goes_along() -> None:
         await opened(engine)
         seen = engine.vendor.requests[0]
         assert seen.fields[1:] == [(b"Connection", b"Upgrade"), *OFFER[1:]]
-        assert engine.records[0].calls[2:] == [("head", 101), ("opened", b"permessage-deflate"), ("down", len(SWITCH))]
+        assert engine.records[0].calls[2:] == [
+            ("head", 101),
+            ("opened", b"permessage-deflate"),
+            ("feed", b"", len(SWITCH)),
+        ]
 
 
 async def test_any_bytes_pass_both_ways() -> None:

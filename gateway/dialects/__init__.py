@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from gateway.dialects.families import FAMILIES, Family
 from gateway.dialects.readers import EventReader, JSONReader, SilentReader, UsageReader
-from gateway.dialects.request_model import RequestModel, model_from_target
+from gateway.dialects.request_model import RequestModel, model_from_target, model_of
 from gateway.dialects.websocket_usage import WebSocketUsage
 
-__all__ = ["DIALECTS", "RequestModel", "UsageReader", "WebSocketUsage", "model_from_target", "reader_for"]
+__all__ = ["DIALECTS", "RequestModel", "UsageReader", "WebSocketUsage", "model_from_target", "model_of", "reader_for"]
 
 DIALECTS = frozenset(FAMILIES)
 

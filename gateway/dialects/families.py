@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway.dialects import scan, usage
+from gateway.dialects.quick import quick_chat
 from gateway.dialects.scan import Fields, Node
 from gateway.types import Usage
 
@@ -32,6 +33,7 @@ class Family:
     probe: tuple[str, str] | None = ("usage", "total_tokens")
     needle: bytes = b'usage"'
     array: bool = False  # items of an outermost array are documents
+    quick: Callable[[bytes], tuple[str | None, Usage] | None] | None = None  # reads the plain case of a whole body
     merged: bool = False  # Anthropic: counters of several events are merged, not replaced
     models: tuple[str, ...] = field(init=False)
     root: Node = field(init=False)
@@ -73,7 +75,7 @@ class Family:
 
 _PLAIN = Family(usage.plain)
 _IMAGES = Family(usage.images, ("model", "type", "usage", "data[#]", "metadata"), probe=None)
-_CHAT = Family(usage.chat, ("model", "usage", "bot_usage", "choices[].usage"))
+_CHAT = Family(usage.chat, ("model", "usage", "bot_usage", "choices[].usage"), quick=quick_chat)
 _DASHSCOPE = Family(usage.dashscope)
 _RERANK = Family(usage.rerank, ("model", "usage", "meta", "tokens"))
 _EMBEDDINGS = Family(usage.embeddings, ("model", "usage", "total_tokens", "meta"))

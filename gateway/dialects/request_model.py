@@ -26,6 +26,16 @@ class _Top(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Top)
 
 
+def model_of(body: bytes) -> str | None:
+    """The top-level model of a body that is in hand as a whole; None if it is not whole, not JSON, or names none."""
+    if len(body) > REACH or not body.endswith((b"}", b"}\n")):
+        return None
+    try:
+        return label(_decoder.decode(body).model)
+    except scan.UNREADABLE:
+        return None
+
+
 class RequestModel:
     """Finds the top-level `model` of a JSON body, or the form field of that name, without keeping the body."""
 

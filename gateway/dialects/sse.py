@@ -19,17 +19,28 @@ EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
 
 def payloads(block: bytes) -> Iterator[bytes]:
     """The data of each event in a block; the last event may lack its blank line."""
-    size = len(block)
-    if block.startswith(b"data:") and block.find(b"\n") >= size - 3 and block.find(b"\r", 0, size - 4) < 0:
-        yield block[5:]  # one event on one line; JSON does not mind line ends behind it
-        return
-    for event in _BLANK_LINE.split(block):
+    if block.startswith(b"data:"):
+        line = block.rstrip(b"\r\n")
+        if b"\n" not in line and b"\r" not in line:
+            yield line[5:]  # one event on one line
+            return
+    for event in _events(block):
         if event.startswith(b"data:") and b"\n" not in event and b"\r" not in event:
             yield event[5:]
         elif b"data:" in event:
             lines = [line[5:] for line in _LINE_END.split(event) if line.startswith(b"data:")]
             if lines:
                 yield b"\n".join(lines)
+
+
+def _events(block: bytes) -> list[bytes]:
+    """A block cut at its blank lines; plain searches where one kind of line end is used throughout, as nearly always."""
+    returns = block.count(b"\r")
+    if not returns:
+        return block.split(b"\n\n")
+    if returns == block.count(b"\r\n") == block.count(b"\n"):
+        return block.split(b"\r\n\r\n")
+    return _BLANK_LINE.split(block)
 
 
 def last_event_end(block: bytes | bytearray, start: int = 0) -> int:

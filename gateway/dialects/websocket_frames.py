@@ -90,6 +90,16 @@ class FrameReader:
         self._compressed = False
         self.broken = False
 
+    def whole(self, data: bytes) -> int:
+        """The first byte of the frame that the data is, as a whole, unmasked, between messages; else 0."""
+        size = len(data)
+        if size < 2 or self._left or self._head or self._open or self.broken:
+            return 0
+        length = data[1]
+        if length == 126 and size > 4:
+            return data[0] if size - 4 == (data[2] << 8) + data[3] else 0
+        return data[0] if length == size - 2 and length < 126 else 0
+
     def feed(self, data: bytes) -> None:
         try:
             for start in range(0, len(data), _PIECE):

@@ -43,6 +43,7 @@ _UP_MODELS = (
     "session.audio.input.transcription.model", "session.text_to_speech.model", "parameter.chat.domain",
 )  # fmt: skip
 
+_WHOLE_TEXT, _WHOLE_BINARY = 0x81, 0x82
 _UP_REACH = 256 * 1024  # a client names its model in its first messages
 _REMEMBERED = 16  # things whose usage may still be restated
 
@@ -109,6 +110,16 @@ class WebSocketUsage:
 
     def feed_down(self, data: bytes) -> Sequence[Usage]:
         """Bytes from the server; the usages that were found in them, to be added up."""
+        # Most reads are one small uncompressed message without anything of interest.
+        first = self._down.whole(data)
+        if first == _WHOLE_BINARY:
+            return ()
+        if first == _WHOLE_TEXT:
+            for needle in self._down_messages.needles:
+                if needle in data:
+                    break
+            else:
+                return ()
         self._down.feed(data)
         if not self._found:
             return ()

@@ -213,7 +213,7 @@ class Pool:
             way: socket.socket | asyncio.Transport = await self._socket(loop)
         else:
             way = await proxy.connect(destination.proxy, destination.host, destination.port)
-        if isinstance(way, asyncio.BaseTransport):
+        if not isinstance(way, socket.socket):
             return await self._over(loop, way)
         connection = Connection(self)
         try:

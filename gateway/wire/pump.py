@@ -46,57 +46,54 @@ REPLAY_SECONDS = 1.0
 class Exchange:
     """See the module's drawing. Created with its plan; `start` sends it on its way."""
 
-    __slots__ = (
-        "_asked", "_buffer", "_dechunk", "_held_up", "_outgoing", "_record", "_replaced", "_replay", "_room",
-        "_request", "_response", "_sent_at", "_untouched", "awaiting_head", "body", "client", "ended", "keep_client",
-        "last", "plan", "tunnel", "upstream",
-    )  # fmt: skip
+    # Defaults stand in the class: most exchanges change few of them, and setting each would cost more than the rest.
+    upstream: Connection | None = None
+    awaiting_head = True
+    body: Counted | Chunked | None = None  # follows the answer's body
+    tunnel: Tunnel | None = None
+    ended = False
+    _request: Counted | Chunked | None = None  # follows the request's body; None once complete
+    _response: Response | None = None
+    _dechunk = False
+    _buffer = b""
+    _outgoing = b""  # waits for a connection
+    _replay: bytes | None = None
+    _room = REPLAY_LIMIT  # bytes of the body that may still be kept for a replay
+    _replaced = False
+    _untouched = True  # whether the vendor has not sent a single byte
+    _held_up = False  # whether the client waits because the vendor does not read
+    _sent_at = 0.0
 
     def __init__(self, client: EdgeHandler, plan: Plan) -> None:
         self.client = client
         self.plan = plan
-        self.upstream: Connection | None = None
-        self.awaiting_head = True
-        self.body: Counted | Chunked | None = None  # follows the answer's body
-        self.tunnel: Tunnel | None = None
         self.keep_client = plan.keep_alive
-        self.last = client.edge.now
-        self.ended = False
+        self.last = self._asked = client.edge.now  # the last byte; when the request was complete
         self._record = plan.record()
-        self._request: Counted | Chunked | None = None  # follows the request's body; None once complete
-        self._response: Response | None = None
-        self._dechunk = False
-        self._buffer = b""
-        self._outgoing = b""  # waits for a connection
-        self._replay: bytes | None = None
-        self._room = REPLAY_LIMIT  # bytes of the body that may still be kept for a replay
-        self._replaced = False
-        self._untouched = True  # whether the vendor has not sent a single byte
-        self._held_up = False  # whether the client waits because the vendor does not read
-        self._sent_at = 0.0
-        self._asked = self.last  # when the request was complete
 
     # -- up ------------------------------------------------------------------------------------------------------------
 
     def start(self, head: bytes, length: int, data: bytes) -> bytes:
         """Sends head and what there is of the body; returns what lies behind the request (the next one's bytes)."""
-        rest = b""
+        rest = whole = b""
         if length == 0:
-            rest = data
-            data = b""
-        elif length > 0 and len(data) == length:
-            if self._record.wants_body:
-                self._record.body(data)
+            data, rest = b"", data
+        elif len(data) == length:
+            whole = data
         else:
             self._request = Chunked() if length == CHUNKED else Counted(length)
             data, rest = self._frame(data)
         out = head + data if data else head
         self._room -= len(data)
-        self._replay = out if self._room >= 0 else None
+        if self._room >= 0:
+            self._replay = out
         self._outgoing = out
+        record = self._record
         self.plan.pool.acquire(self)
         if not self.ended:
-            self._record.handed()
+            record.handed()
+            if whole and record.wants_body:
+                record.body(whole)
         return rest
 
     def client_data(self, data: bytes) -> None:
@@ -162,7 +159,8 @@ class Exchange:
         connection.exchange = self
         self.upstream = connection
         out, self._outgoing = self._outgoing, b""
-        self._sent_at = perf_counter()
+        if connection.used:
+            self._sent_at = perf_counter()
         if self._held_up:
             self.upstream_drained()
         connection.transport.write(out)
@@ -235,7 +233,6 @@ class Exchange:
             self._open_tunnel(response, data[end:])
             return
         length = response.length
-        self.body = Chunked() if length == CHUNKED else Counted(None if length == UNTIL_CLOSE else length)
         forward = response.forward
         if self.plan.old and length == CHUNKED:
             self._dechunk = True
@@ -247,6 +244,15 @@ class Exchange:
             forward = with_close(forward)
         elif not self.keep_client:
             forward = with_close(forward)
+        if length == len(data) - end and self._request is None:
+            # The whole answer in one piece: written in one, recorded in one.
+            body = data[end:]
+            out = data if forward is head else forward + body
+            self.client.transport.write(out)
+            self._record.whole(response, body, len(out))
+            self._complete()
+            return
+        self.body = Chunked() if length == CHUNKED else Counted(None if length == UNTIL_CLOSE else length)
         self._record.head(response)
         if end == len(data):
             self._read_body(b"", forward)
@@ -276,11 +282,8 @@ class Exchange:
         if before:
             out = before + out
         if out:
-            self.client.write(out)
-            record = self._record
-            record.down(len(out))
-            for piece in pieces:
-                record.feed(piece)
+            self.client.transport.write(out)
+            self._record.feed(pieces[0] if len(pieces) == 1 else b"".join(pieces), len(out))
         if body.done and not self.ended:
             self._complete(surplus)
 
@@ -364,7 +367,7 @@ class Exchange:
         self._record.opened(response.extensions)
         self.tunnel = Tunnel(self, self._record)
         self.client.write(response.forward)
-        self._record.down(len(response.forward))
+        self._record.feed(b"", len(response.forward))
         if rest:
             self.tunnel.down(rest)
         if not self.ended and (early := self.client.take_held()):
@@ -396,7 +399,10 @@ class Exchange:
         self._end(types.END_CLIENT_LEFT, self._status(499))
 
     def check(self, now: float, idle: float, answer: float) -> None:
-        """Called now and then: ends what has been silent for too long (seconds)."""
+        """Called now and then: ends what is over without the loop's knowledge, or has been silent for too long."""
+        if self.client.gone():
+            self.client.transport.abort()
+            return
         silent = now - self.last >= idle
         if self.tunnel is not None or not self.awaiting_head:
             if silent:

@@ -35,6 +35,7 @@ _PROBES = (
     ((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 15),
     ((socket.IPPROTO_TCP, socket.TCP_KEEPINTVL), 15),
 )
+_TCP_CLOSE = 7
 _RESET = struct.pack("ii", 1, 0)
 
 _REASONS = {
@@ -363,6 +364,10 @@ class EdgeHandler(asyncio.Protocol):
                 for option, value in _PROBES:
                     sock.setsockopt(*option, value)
 
+    def gone(self) -> bool:
+        """Whether a client whose bytes are not being read has reset the connection: the loop does not tell then."""
+        return bool(self._paused_by) and is_reset(self.transport)
+
     def _reset(self) -> None:
         sock = self.transport.get_extra_info("socket")
         if sock is not None:
@@ -425,6 +430,15 @@ class EdgeHandler(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         return self.exchange is None and not (self._guest is not None and self._guest.busy)
+
+
+def is_reset(transport: asyncio.Transport) -> bool:
+    """Whether the kernel knows a connection to be over (Linux)."""
+    sock = transport.get_extra_info("socket")
+    try:
+        return sock is not None and sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
+    except OSError:
+        return False
 
 
 def error_answer(error: GatewayError, keep: bool, bodyless: bool, request_id: str) -> bytes:

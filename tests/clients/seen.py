@@ -14,8 +14,8 @@ from typing import Any
 # Equal calls to a vendor give equal answers, but for these: a moment, the request's own number, and how long a
 # compressed answer is with that number in it.
 _OWN = frozenset({
-    "created", "created_at", "completed_at", "create_time", "date", "request_id", "_request_id", "x-request-id", "sid",
-    "content-length",
+    "created", "created_at", "completed_at", "create_time", "expire_at", "expires_at", "date",
+    "request_id", "_request_id", "x-request-id", "sid", "content-length",
 })  # fmt: skip
 _NUMBER = re.compile(r"[0-9a-f]{20,}")  # a request's id in the text of an error
 _OWN_ANYWHERE = frozenset({"sdk_http_response"})  # headers, with the date and the request's id in them

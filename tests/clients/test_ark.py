@@ -1,13 +1,14 @@
-"""`volcengine-python-sdk[ark]`: chat, contexts, bots, responses, vectors and pictures."""
+"""Volcengine's Ark SDK (`volcengine-python-sdk[ark]`): chat, contexts, bots, responses, vectors and pictures."""
 
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pytest
+from volcenginesdkarkruntime import Ark, AsyncArk  # type: ignore[import-untyped]
+from volcenginesdkarkruntime import _exceptions as errors
 
 from tests.clients import seen
 from tests.clients.conftest import LinkTo
@@ -15,11 +16,6 @@ from tests.clients.media import PIXEL_URL
 from tests.clients.openai_sdk import CLOCK, HELLO, WEATHER
 from tests.clients.places import Link
 from tests.clients.seen import Seen
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from volcenginesdkarkruntime import Ark, AsyncArk  # type: ignore[import-untyped]
-    from volcenginesdkarkruntime import _exceptions as errors
 
 MODEL = "doubao-seed-1-6-250615"
 BOT = "bot-20250101-abc"
@@ -148,7 +144,7 @@ def test_vectors_of_texts_and_pictures(link: Link) -> None:
 
 def painted(model: str, usage: Any) -> Seen:
     told = seen.fields(usage)
-    return Seen(model, output=told["output_tokens"], units={"images": told["generated_images"]})
+    return Seen(model, output=told["output_tokens"], units={"generated_images": told["generated_images"]})
 
 
 def test_pictures_out(link: Link) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+import dashscope
 import pytest
+from dashscope.api_entities.aio_session import get_shared_aio_session
 
 from tests.clients.conftest import LinkTo
 from tests.clients.media import PIXEL_URL
@@ -15,13 +16,8 @@ from tests.clients.openai_sdk import CLOCK, WEATHER
 from tests.clients.places import Link
 from tests.clients.seen import Seen
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import dashscope  # type: ignore[import-untyped]
-    from dashscope.api_entities.aio_session import get_shared_aio_session  # type: ignore[import-untyped]
-
 MODEL = "qwen-plus"
-HELLO = [{"role": "user", "content": "hello there, how are you today"}]
+HELLO: Any = [{"role": "user", "content": "hello there, how are you today"}]
 T = TypeVar("T")
 
 
@@ -92,10 +88,10 @@ def test_a_stream_with_thoughts(link: Link) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_tools(link: Link, stream: bool) -> None:
-    question = [{"role": "user", "content": "the weather, please"}]
+    question: Any = [{"role": "user", "content": "the weather, please"}]
 
     def ask() -> list[Any]:
-        reply = dashscope.Generation.call(
+        reply: Any = dashscope.Generation.call(
             model=MODEL, messages=question, tools=[WEATHER, CLOCK], result_format="message", api_key="sk-1",
             stream=stream,
         )  # fmt: skip
@@ -111,7 +107,7 @@ def test_pictures_in(link: Link, stream: bool) -> None:
     look = [{"role": "user", "content": [{"image": PIXEL_URL}, {"text": "look"}]}]
 
     def ask() -> list[Any]:
-        reply = dashscope.MultiModalConversation.call(model=model, messages=look, api_key="sk-1", stream=stream)
+        reply: Any = dashscope.MultiModalConversation.call(model=model, messages=look, api_key="sk-1", stream=stream)
         return list(reply) if stream else [reply]
 
     found = link.metered(asking(ask), lambda found: usage_of(model)(found[-1]))
@@ -124,7 +120,7 @@ def test_the_asynchronous_client(link: Link) -> None:
         more: Any = {"model": MODEL, "messages": HELLO, "result_format": "message", "api_key": "sk-1"}
         async with await get_shared_aio_session():  # the SDK would leave it open
             whole = await dashscope.AioGeneration.call(**more)
-            stream = await dashscope.AioGeneration.call(**more, stream=True, incremental_output=True)
+            stream: Any = await dashscope.AioGeneration.call(**more, stream=True, incremental_output=True)
             return [whole, *[event async for event in stream]]
 
     link.metered(

@@ -7,11 +7,24 @@ import contextlib
 import json
 import socket
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+import dashscope
 import pytest
+from dashscope.audio.asr import Recognition, RecognitionCallback
+from dashscope.audio.qwen_omni import (
+    MultiModality,
+    OmniRealtimeCallback,
+    OmniRealtimeConversation,
+)
+from dashscope.audio.qwen_tts import SpeechSynthesizer as QwenSynthesizer
+from dashscope.audio.tts import SpeechSynthesizer as OneTextSynthesizer
+from dashscope.audio.tts_v2 import (
+    AudioFormat,
+    ResultCallback,
+    SpeechSynthesizer,
+)
 
 from gateway.sandbox.ws_containers import text_in
 from gateway.sandbox.ws_voice import speak
@@ -21,24 +34,8 @@ from tests.clients.seen import Seen
 from tests.clients.sockets import LIBRARIES, Step, Talk, socket_url
 from tests.wire.ends import PATIENCE
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import dashscope  # type: ignore[import-untyped]
-    from dashscope.audio.asr import Recognition, RecognitionCallback  # type: ignore[import-untyped]
-    from dashscope.audio.qwen_omni import (  # type: ignore[import-untyped]
-        MultiModality,
-        OmniRealtimeCallback,
-        OmniRealtimeConversation,
-    )
-    from dashscope.audio.qwen_tts import SpeechSynthesizer as QwenSynthesizer  # type: ignore[import-untyped]
-    from dashscope.audio.tts import SpeechSynthesizer as OneTextSynthesizer  # type: ignore[import-untyped]
-    from dashscope.audio.tts_v2 import (  # type: ignore[import-untyped]
-        AudioFormat,
-        ResultCallback,
-        SpeechSynthesizer,
-    )
-
 TEXT = "纸船漂走了。再见。"
+SENTENCE = "纸船漂走了。"
 T = TypeVar("T")
 
 
@@ -78,7 +75,7 @@ def restated(model: str, unit: str, told: list[float]) -> list[Seen]:
 # -- synthesis --
 
 
-class Spoken(ResultCallback):  # type: ignore[misc]
+class Spoken(ResultCallback):
     def __init__(self) -> None:
         self.sound = b""
         self.told: list[float] = []
@@ -100,11 +97,11 @@ def test_synthesis_in_one_call(link: Link) -> None:
 
     def ask() -> bytes:
         form = AudioFormat.MP3_22050HZ_MONO_256KBPS
-        return bytes(SpeechSynthesizer(model=model, voice="longxiaochun_v2", format=form).call(TEXT))
+        return bytes(SpeechSynthesizer(model=model, voice="longxiaochun_v2", format=form).call(SENTENCE))
 
     before = link.counted()
-    assert text_in(link.same(asking(ask))) == TEXT
-    link.grows(before, [Seen(model, units={"characters": 18})])
+    assert text_in(link.same(asking(ask))) == SENTENCE
+    link.grows(before, [Seen(model, units={"characters": 12})])
 
 
 def test_synthesis_as_text_comes(link: Link) -> None:
@@ -113,7 +110,7 @@ def test_synthesis_as_text_comes(link: Link) -> None:
     def ask() -> Any:
         spoken = Spoken()
         form = AudioFormat.PCM_24000HZ_MONO_16BIT
-        synthesizer = SpeechSynthesizer(model=model, voice="v", format=form, callback=spoken)
+        synthesizer: Any = SpeechSynthesizer(model=model, voice="v", format=form, callback=spoken)
         for piece in TEXT:
             synthesizer.streaming_call(piece)
         synthesizer.streaming_complete()
@@ -127,12 +124,12 @@ def test_synthesis_as_text_comes(link: Link) -> None:
 
 def test_synthesis_of_one_text(link: Link) -> None:
     def ask() -> list[Any]:
-        spoken = OneTextSynthesizer.call("sambert-zhichu-v1", TEXT, format="mp3", sample_rate=16000)
+        spoken = OneTextSynthesizer.call("sambert-zhichu-v1", SENTENCE, format="mp3", sample_rate=16000)
         return [spoken.get_audio_data(), spoken.get_timestamps()]
 
     before = link.counted()
-    assert text_in(link.same(asking(ask))[0]) == TEXT
-    link.grows(before, [Seen("sambert-zhichu-v1", units={"characters": 18})])
+    assert text_in(link.same(asking(ask))[0]) == SENTENCE
+    link.grows(before, [Seen("sambert-zhichu-v1", units={"characters": 12})])
 
 
 @pytest.mark.parametrize(("model", "stream"), [("qwen-tts", False), ("qwen3-tts-flash", True)])
@@ -140,7 +137,7 @@ def test_synthesis_over_http(link: Link, model: str, stream: bool) -> None:
     """A link to the sound, or the sound in events."""
 
     def ask() -> list[Any]:
-        reply = QwenSynthesizer.call(model=model, text=TEXT, voice="Cherry", stream=stream)
+        reply: Any = QwenSynthesizer.call(model=model, text=TEXT, voice="Cherry", stream=stream)
         found = list(reply) if stream else [reply]
         return [{**one.output["audio"], "id": "", "expires_at": 0} for one in found] + [found[-1].usage]
 
@@ -155,7 +152,7 @@ def test_synthesis_over_http(link: Link, model: str, stream: bool) -> None:
 # -- recognition --
 
 
-class Hearing(RecognitionCallback):  # type: ignore[misc]
+class Hearing(RecognitionCallback):
     def __init__(self) -> None:
         self.sentences: list[str] = []
         self.told: list[float] = []
@@ -181,7 +178,7 @@ def test_recognition(link: Link) -> None:
 
     def ask() -> list[Any]:
         hearing = Hearing()
-        recognition = Recognition(model, hearing, format="pcm", sample_rate=16000)
+        recognition: Any = Recognition(model, hearing, format="pcm", sample_rate=16000)
         recognition.start()
         pcm = speak(TEXT, 16000)
         for at in range(0, len(pcm), 3200):
@@ -208,7 +205,7 @@ def test_a_failed_task_is_told_as_by_the_vendor(link: Link) -> None:
 # -- a conversation --
 
 
-class Talking(OmniRealtimeCallback):  # type: ignore[misc]
+class Talking(OmniRealtimeCallback):
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
         self.done = threading.Event()
@@ -233,7 +230,7 @@ def test_omni(link: Link) -> None:
 
     def ask(base: str) -> Any:
         talking = Talking()
-        talk = OmniRealtimeConversation(model, talking, url=socket_url(base, "/api-ws/v1/realtime"))
+        talk: Any = OmniRealtimeConversation(model, talking, url=socket_url(base, "/api-ws/v1/realtime"))
         talk.connect()
         sock = talk.ws.sock.sock
         talk.update_session(output_modalities=[MultiModality.AUDIO, MultiModality.TEXT], voice="Cherry")
@@ -241,13 +238,14 @@ def test_omni(link: Link) -> None:
         talk.append_audio(base64.b64encode(bytes(32000)).decode())
         assert talking.done.wait(PATIENCE)
         hang_up(talk, sock)
+        heard = next(event for event in talking.events if event["type"].endswith("transcription.completed"))
         response = talking.events[-1]["response"]
-        return [response["output"][0]["content"], response["usage"]]
+        return [response["output"][0]["content"], heard["usage"], response["usage"]]
 
-    def usage(found: list[Any]) -> Seen:
-        return Seen(model, input=found[1]["input_tokens"], output=found[1]["output_tokens"])
+    def usage(found: list[Any]) -> list[Seen]:
+        return [Seen(model, input=told["input_tokens"], output=told["output_tokens"]) for told in found[1:]]
 
-    content, _ = link.metered(ask, usage)
+    content, *_ = link.metered(ask, usage)
     assert content == [{"type": "audio", "transcript": f"You said: {TEXT}"}]
 
 

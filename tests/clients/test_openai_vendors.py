@@ -15,7 +15,7 @@ from tests.clients.seen import Seen
 
 
 class Door(NamedTuple):
-    """`path` is what the vendor's documentation puts behind its host; `asks`: usage in streams wants to be asked for."""
+    """`path` is what the vendor's documentation puts behind its host; `asks`: streams tell usage only if asked to."""
 
     vendor: str
     path: str
@@ -126,6 +126,36 @@ EMBEDDINGS = [
     ("bytedance", "/api/v3", "doubao-embedding-text-240715"),
     ("gemini", "/v1beta/openai", "gemini-embedding-001"),
 ]
+
+
+RERANKS: list[tuple[str, str, str]] = [
+    ("siliconflow", "/v1", "BAAI/bge-reranker-v2-m3"),
+    ("jina", "/v1", "jina-reranker-v3"),
+    ("baidu", "/v2", "bce-reranker-base"),
+    ("zhipu", "/api/paas/v4", "rerank"),
+    ("ali", "/compatible-api/v1", "qwen3-rerank"),
+    ("cohere", "/v2", "rerank-v3.5"),
+]
+
+
+@pytest.mark.parametrize(("vendor", "path", "model"), RERANKS)
+def test_rerank_by_the_sdk_s_open_door(link_to: LinkTo, vendor: str, path: str, model: str) -> None:
+    """For what it has no method the SDK has `post`."""
+    body = {"model": model, "query": "a red cat", "documents": ["a dog", "a red cat", "tea"], "top_n": 2}
+    name = "/reranks" if vendor == "ali" else "/rerank"
+
+    def ask(sdk: OpenAI) -> Any:
+        return sdk.post(name, cast_to=object, body=body)
+
+    def usage(reply: Any) -> Seen:
+        meta = reply.get("meta") or {}
+        if searches := meta.get("billed_units", {}).get("search_units"):
+            return Seen(model, units={"search_units": searches})  # Cohere counts no tokens
+        read = meta["tokens"]["input_tokens"] if "tokens" in meta else reply["usage"]["total_tokens"]
+        return Seen(model, input=read)
+
+    reply = link_to(vendor).metered(asking(ask, path=path), usage)
+    assert [one["index"] for one in reply["results"]] == [1, 0]
 
 
 @pytest.mark.parametrize(("vendor", "path", "model"), EMBEDDINGS)

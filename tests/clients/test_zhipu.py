@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pytest
+import zai
 
 from tests.clients import seen
 from tests.clients.conftest import LinkTo
@@ -14,10 +14,6 @@ from tests.clients.media import PIXEL_URL
 from tests.clients.openai_sdk import CLOCK, HELLO, WEATHER
 from tests.clients.places import Link
 from tests.clients.seen import Seen
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import zai  # type: ignore[import-untyped]
 
 MODEL = "glm-4.6"
 T = TypeVar("T")

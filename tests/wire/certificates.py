@@ -28,7 +28,13 @@ class Authority:
         self.path.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def context(self, names: list[str], days: int = 30, self_signed: bool = False) -> ssl.SSLContext:
-        """A server's context with a certificate for these names; a negative number of days: expired."""
+        """A server's context with such a certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.issue(names, days, self_signed))
+        return context
+
+    def issue(self, names: list[str], days: int = 30, self_signed: bool = False) -> Path:
+        """A file with a key and its certificate for these names; a negative number of days: expired."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = _name(names[0])
         issuer, signer = (subject, key) if self_signed else (self._name, self._key)
@@ -40,9 +46,7 @@ class Authority:
             )
             + certificate.public_bytes(serialization.Encoding.PEM)
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
-        return context
+        return path
 
 
 def _name(text: str) -> x509.Name:

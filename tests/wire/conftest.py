@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,12 @@ async def dial(request: pytest.FixtureRequest) -> AsyncIterator[Dial]:
     """Opens clients' connections, by default to the file's gateway; those still open at the end are closed."""
     opened: list[End] = []
 
-    async def connected(port: int | None = None, receive_buffer: int | None = None) -> End:
+    async def connected(
+        port: int | None = None, receive_buffer: int | None = None, tls: ssl.SSLContext | None = None
+    ) -> End:
         if port is None:
             port = request.getfixturevalue("gateway").port
-        end = await connect(port, receive_buffer=receive_buffer)
+        end = await connect(port, receive_buffer=receive_buffer, tls=tls)
         opened.append(end)
         return end
 

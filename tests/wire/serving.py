@@ -7,9 +7,11 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -25,11 +27,18 @@ ADMIN_KEY = "admin-key-of-the-wire-tests"
 COMMAND = shlex.split(os.environ.get("WIRE_TESTS_COMMAND", f"{sys.executable} -m gateway serve"))
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port for a later listener, below those that the system gives to outgoing connections meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(12_000, 32_000)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 class Gateway:
@@ -93,7 +102,12 @@ class Gateway:
             time.sleep(0.02)
 
     def healthy(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection: http.client.HTTPConnection
+        if "tls" in self.server:
+            trusting = ssl._create_unverified_context()
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=PATIENCE, context=trusting)
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             connection.request("GET", "/healthz")
             return connection.getresponse().status == 200

@@ -9,12 +9,12 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.wire.ends import End, connect
 from tests.wire.exchanges import NUMBER, Exchange, Reply, exchanges, forwarded, wants_trailers
-from tests.wire.messages import CHUNKED, LENGTH, UNTIL_CLOSE, Message, read_answer
+from tests.wire.messages import CHUNKED, LENGTH, UNTIL_CLOSE, Fields, Message, read_answer
 from tests.wire.serving import Gateway
 from tests.wire.vendor import Vendor
 
@@ -76,23 +76,24 @@ async def observe(batch: list[Exchange], vendor: Vendor, port: int, prefix: byte
     return sights
 
 
+def less(fields: Fields, *names: bytes) -> Fields:
+    """The fields without those that frame the message or manage the connection: these are looked at one by one."""
+    return [(name, value) for name, value in fields if name.lower() not in names]
+
+
 def check_request(direct: Message, through: Message, host: bytes) -> None:
     assert through.line[:2] == direct.line[:2]
     assert through.line[2] == b"HTTP/1.1"
-    assert forwarded(through.fields) == forwarded(direct.fields, host)
+    assert less(through.fields, b"connection", b"te", b"transfer-encoding") == forwarded(direct.fields, host)
     assert through.values(b"te") == wants_trailers(direct)
     assert through.values(b"connection") in ([], wants_trailers(direct) and [b"TE"])
-    for name in (b"keep-alive", b"proxy-connection", b"proxy-authorization", b"upgrade"):
-        assert not through.values(name)
     assert (through.framing, through.body, through.trailers) == (direct.framing, direct.body, direct.trailers)
 
 
 def check_answer(direct: Message, through: Message, version: bytes) -> None:
     assert through.line[1:] == direct.line[1:]
-    assert forwarded(through.fields) == forwarded(direct.fields)
+    assert less(through.fields, b"connection", b"transfer-encoding") == forwarded(direct.fields)
     assert through.body == direct.body
-    for name in (b"keep-alive", b"proxy-connection", b"upgrade", b"x-gateway-anything"):
-        assert not through.values(name)
     if version == b"HTTP/1.1":
         assert through.framing == direct.framing
         assert through.trailers == direct.trailers
@@ -109,14 +110,19 @@ async def compare(batch: list[Exchange], gateway: Gateway, vendor: Vendor) -> No
     assert not vendor.problems, vendor.problems
     host = b"127.0.0.1:%d" % gateway.vendor_port
     for exchange, one, other in zip(batch, direct, through, strict=True):
-        check_request(one.request, other.request, host)
-        check_answer(one.answer, other.answer, exchange.version)
+        try:
+            check_request(one.request, other.request, host)
+            check_answer(one.answer, other.answer, exchange.version)
+        except AssertionError as exc:
+            exc.add_note(f"in {exchange}")
+            raise
 
 
 RANDOM = settings(
     max_examples=400,
     deadline=None,
     report_multiple_bugs=False,
+    phases=[Phase.generate],  # making a hanging batch smaller would take minutes; the exchange is named anyway
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )

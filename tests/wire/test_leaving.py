@@ -69,3 +69,27 @@ async def test_client_that_closes_under_a_running_stream(gateway: Gateway, vendo
     far = vendor.connections[0]
     await far.wait_ended()
     await gateway.ends_grow("client_left", before)
+
+
+@pytest.mark.parametrize("kind", ["upload", "pipelined"])
+async def test_client_that_resets_under_back_pressure(gateway: Gateway, vendor: Vendor, dial: Dial, kind: str) -> None:
+    """The gateway has stopped reading (the vendor does not read, or requests wait): still it is missed."""
+
+    async def still(vendor: Vendor, end: End) -> None:
+        await vendor.next_head(end)
+        end.pause()
+
+    vendor.script = still
+    quiet = gateway.descriptors()
+    client = await dial()
+    upload = request(b"/echo/x", b"POST", None, [(b"Content-Length", b"100000000")])
+    client.write(upload + b"u" * 60_000_000 if kind == "upload" else request() * 500_000)
+    await vendor.wait_for(lambda: bool(vendor.heads))
+    before = 0
+    while (now := client.transport.get_write_buffer_size()) != before:
+        before = now
+        await asyncio.sleep(0.2)
+    assert before, "nothing is held back"
+    assert gateway.descriptors() > quiet
+    client.reset()
+    assert await gateway.settles(lambda: gateway.descriptors() <= quiet)

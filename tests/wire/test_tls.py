@@ -126,3 +126,26 @@ async def test_tls_1_2_is_enough(start: Start, dial: Dial, authority: Authority)
         client = await dial(serving(start, authority, vendor.port).port)
         await client.send(request(b"/trusting/x"))
         assert (await read_answer(client)).status == 200
+
+
+async def test_tls_towards_the_client(start: Start, dial: Dial, authority: Authority) -> None:
+    """The same bytes behind the gateway's own TLS, kept alive, in pieces, and cut."""
+    path = authority.issue(["localhost"])
+    gateway = start({"tls": {"cert": f"file:{path}", "key": f"file:{path}"}})
+    trusting = ssl.create_default_context(cafile=str(authority.path))
+    async with Vendor(gateway.vendor_port, serve(lambda message: answer(message.body))) as vendor:
+        client = await dial(gateway.port, tls=trusting)
+        for body in (b"", b"small", b"z" * 1_000_000):
+            await client.send(request(b"/echo/x", b"POST", body))
+            assert (await read_answer(client)).body == body
+        await client.send(request() + b"GET /echo/x HTTP/1.1\r\nBad header\r\n\r\n")
+        assert (await read_answer(client)).status == 200
+        check_error(await read_answer(client), 400, "bad_request")
+        assert await client.read_to_end() == b""
+        vendor.script = once(head(b"HTTP/1.1 200 OK", [(b"Content-Length", b"100")]) + b"some")
+        for far in vendor.connections:
+            far.close()
+        client = await dial(gateway.port, tls=trusting)
+        await client.send(request())
+        await client.read_until(b"some")
+        assert await client.read_to_end() == b""
