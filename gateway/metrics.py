@@ -228,8 +228,8 @@ def _gen_ai(every: list[Series], models: list[tuple[Series, str, ModelSeries]]) 
     yield _histograms("gen_ai_client_token_usage", "Tokens a call", [*labels, "gen_ai_token_type"], [
         ([s.provider, name, kind], h) for s, name, m in used for kind, h in (("input", m.input), ("output", m.output))
     ], _TOKENS)  # fmt: skip
-    yield _histograms("gen_ai_server_time_to_first_token", "Until the first byte of an answer", labels[:1],
-                      [([s.provider], s.first_byte) for s in every if s.surface == "passthrough"], _SECONDS)  # fmt: skip
+    called = [([s.provider], s.first_byte) for s in every if s.provider]
+    yield _histograms("gen_ai_server_time_to_first_token", "Until an answer's first byte", labels[:1], called, _SECONDS)
 
 
 def _histograms(

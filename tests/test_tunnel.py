@@ -55,7 +55,7 @@ async def test_any_bytes_pass_both_ways() -> None:
         received = asyncio.gather(vendor.read_exactly(len(up)), client.read_exactly(len(down)))
         client.write(up)
         vendor.write(down)
-        assert await received == [up, down]
+        assert [*await received] == [up, down]
         record = engine.records[0]
         assert (record.joined("frames_up"), record.joined("frames_down")) == (up, down)
 

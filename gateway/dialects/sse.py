@@ -34,7 +34,7 @@ def payloads(block: bytes) -> Iterator[bytes]:
 
 
 def _events(block: bytes) -> list[bytes]:
-    """A block cut at its blank lines; plain searches where one kind of line end is used throughout, as nearly always."""
+    """A block cut at its blank lines; by plain searches where all line ends are of one kind, as nearly always."""
     returns = block.count(b"\r")
     if not returns:
         return block.split(b"\n\n")

@@ -1,8 +1,9 @@
 """aiohttp as a guest on the edge's connections: it serves what the hot path hands over.
 
-An aiohttp handler is made only for connections that need one. It is given exactly one message at a time (the edge frames
-it), so that a request behind it, which may belong to the hot path, never enters its parser. Whether it has finished is
-read from three private fields of `RequestHandler`: only here, held by tests/test_guest.py against new releases.
+An aiohttp handler is made only for connections that need one. It is given exactly one message at a time (the edge
+frames it), so that a request behind it, which may belong to the hot path, never enters its parser. Whether it has
+finished is read from three private fields of `RequestHandler`: only here, held by tests/test_guest.py against new
+releases.
 """
 
 from __future__ import annotations

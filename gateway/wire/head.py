@@ -257,7 +257,9 @@ class Response:
     `keep_seconds`: how long the vendor says that it keeps an idle connection; 0 if it does not say.
     """
 
-    __slots__ = ("content_encoding", "content_type", "extensions", "forward", "keep_alive", "keep_seconds", "length", "status")
+    __slots__ = (
+        "content_encoding", "content_type", "extensions", "forward", "keep_alive", "keep_seconds", "length", "status",
+    )  # fmt: skip
 
     def __init__(self, status: int, forward: bytes) -> None:
         self.status = status
