@@ -197,6 +197,8 @@ def test_qwen_speech_minimax_and_spark() -> None:
     ]
     minimax = [{"event": "task_continued", "extra_info": {"usage_characters": count}} for count in (4, 9)]
     assert combine(read_events(*minimax)) == Usage(extra_units={"characters": 9})
+    texts = [{"session_id": "s", "is_final": True, "extra_info": {"usage_characters": count}} for count in (12, 6)]
+    assert combine(read_events(*texts)) == Usage(extra_units={"characters": 18})
     text = {"question_tokens": 4, "prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14}
     spark = {"header": {"sid": "s", "status": 2}, "payload": {"usage": {"text": text}}}
     assert read_events(spark) == [Usage(5, 0, 0, 9)]

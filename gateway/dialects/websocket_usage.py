@@ -31,7 +31,7 @@ _TASK_EVENTS = frozenset({"task-started", "result-generated", "task-finished", "
 _DOWN = scan.tree((
     "type", "event", "usage", "model", "response.usage", "response.id", "response.model", "response_id", "item_id",
     "session.model", "header.event", "header.task_id", "header.sid", "payload.usage",
-    "payload.output.usage", "extra_info", "session_id",
+    "payload.output.usage", "extra_info", "session_id", "is_final",
 ))  # fmt: skip
 _UP = scan.tree((
     "model", "payload.model", "session.model", "response.model", "session.input_audio_transcription.model",
@@ -146,6 +146,8 @@ class WebSocketUsage:
         found, thing = self._usage_of(fields)
         if found is not None:
             self._add(found, thing)
+        if fields.get("is_final") is True:
+            self._counted.pop(thing, None)  # MiniMax: one text of the session is spoken, the next one counts anew
 
     def _usage_of(self, fields: Fields) -> tuple[Usage | None, str]:
         """The event's usage and what it belongs to; an event without an id stands for itself."""

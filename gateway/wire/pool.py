@@ -199,6 +199,9 @@ class Pool:
             waiter.failed(UpstreamTLS(f"the TLS handshake with the vendor failed: {_tls_reason(exc)}"))
         except (OSError, proxy.ProxyFailed) as exc:
             waiter.failed(UpstreamUnreachable(f"the vendor cannot be reached: {_reason(exc)}"))
+        except Exception as exc:
+            # A name that cannot be encoded, a proxy that talks nonsense: whatever it is, the waiter must hear of it.
+            waiter.failed(UpstreamUnreachable(f"the vendor cannot be reached ({type(exc).__name__})"))
         else:
             if connection.transport.is_closing():
                 waiter.failed(BadUpstreamReply("the vendor closed the connection at once"))

@@ -70,7 +70,7 @@ def test_a_stream_of_events(link: Link, model: str) -> None:
     assert events[-1].type == "message_stop"
 
 
-def test_the_accumulating_helper_with_thinking(link: Link) -> None:
+def test_the_accumulating_stream_with_thinking(link: Link) -> None:
     """Signatures come whole: the second call sends the thinking back, and the vendor checks it."""
 
     def ask(sdk: Anthropic) -> list[Any]:

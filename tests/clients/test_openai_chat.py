@@ -84,7 +84,7 @@ def test_tools_there_and_back(link: Link) -> None:
     assert second.choices[0].message.content == f"The tool said: result of {calls[1].id}"
 
 
-def test_streamed_tools_through_the_accumulating_helper(link: Link) -> None:
+def test_streamed_tools_through_the_accumulating_stream(link: Link) -> None:
     """The SDK's own `stream()` puts chunks together and complains of any that do not fit."""
 
     def ask(sdk: OpenAI) -> Any:

@@ -84,7 +84,7 @@ def test_tools_and_the_stored_turn_before(link: Link) -> None:
     assert second.output_text == "The tool said: rain"
 
 
-def test_the_accumulating_helper(link: Link) -> None:
+def test_the_accumulating_stream(link: Link) -> None:
     def ask(sdk: OpenAI) -> list[Any]:
         with sdk.responses.stream(model="gpt-5", input="the weather, please", tools=[WEATHER]) as stream:
             kinds = [event.type for event in stream]
