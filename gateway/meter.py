@@ -239,6 +239,8 @@ class PassRecord:
     def opened(self, extensions: bytes) -> None:
         self._watch.series.sessions += 1
         self._socket = self._watch.journal.tools.socket(extensions)
+        if self._model is not None:
+            self._socket.model = self._model  # known from the URL: what the client sends need not be read
 
     def frames_up(self, data: bytes) -> None:
         self._up += len(data)

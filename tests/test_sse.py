@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.dialects.sse import LongEvent, last_event_end, last_event_end_of_any_kind, payloads
+from gateway.dialects.sse import (
+    LongEvent,
+    first_payload,
+    last_event_end,
+    last_event_end_of_any_kind,
+    payloads,
+    payloads_with,
+)
 
 LINES = st.sampled_from([
     b"data: one", b"data:two", b"data", b"data:", b"database: x", b": comment", b":", b"event: x", b"id:1", b"", b"dat",
@@ -49,6 +56,20 @@ def test_payloads(body: bytes, expected: list[bytes]) -> None:
 def test_payloads_are_those_of_the_standard(lines: list[tuple[bytes, bytes]]) -> None:
     body = b"".join(line + end for line, end in lines)
     assert [payload.rstrip(b"\r\n") for payload in payloads(body)] == [event.rstrip(b"\n") for event in by_lines(body)]
+
+
+USAGE = st.sampled_from([b'data: {"usage":1}', b'data: {"usage":null}', b'data: "usage', b": usage", b"data:"])
+
+
+@given(st.lists(st.tuples(LINES | USAGE, ENDS), max_size=16), st.sampled_from([None, b"\n", b"\r\n"]))
+@settings(max_examples=1000)
+def test_only_events_of_interest_are_cut_out(lines: list[tuple[bytes, bytes]], only: bytes | None) -> None:
+    body = b"".join(line + (only or end) for line, end in lines)
+    wanted = [p for p in payloads(body) if p.count(b'usage"') != p.count(b'usage":null')]
+    found = [p for p in payloads_with(body, b'usage"', b'usage":null') if p.count(b'usage"') != p.count(b'usage":null')]
+    assert [payload.rstrip(b"\r\n") for payload in found] == [payload.rstrip(b"\r\n") for payload in wanted]
+    first = next(payloads(body), None)
+    assert (first_payload(body) or b"").rstrip(b"\r\n") == (first or b"").rstrip(b"\r\n")
 
 
 @given(st.lists(st.tuples(LINES, ENDS), max_size=12), st.data())

@@ -277,11 +277,9 @@ class EventReader:
     def _block(self, block: bytes) -> None:
         """Whole events."""
         if self._first is None:
-            self._first = next((data for data in sse.payloads(block) if len(data) <= scan.LIMIT), None)
-        needle, null = self._needle, self._null
-        if block.count(needle) == block.count(null):
-            return
-        for payload in sse.payloads(block):
-            if needle in payload and payload.count(needle) != payload.count(null):
-                for fields in self._family.fields(payload):
-                    self._tally.add(fields)
+            first = sse.first_payload(block)
+            if first is not None and len(first) <= scan.LIMIT:
+                self._first = first
+        for payload in sse.payloads_with(block, self._needle, self._null):
+            for fields in self._family.fields(payload):
+                self._tally.add(fields)

@@ -33,14 +33,46 @@ def payloads(block: bytes) -> Iterator[bytes]:
                 yield b"\n".join(lines)
 
 
-def _events(block: bytes) -> list[bytes]:
-    """A block cut at its blank lines; by plain searches where all line ends are of one kind, as nearly always."""
+def payloads_with(block: bytes, needle: bytes, null: bytes) -> Iterator[bytes]:
+    """The data of those events in which `needle` stands, and not only as the begin of `null`."""
+    blank = _blank_line_of(block)
+    if not blank:
+        yield from (payload for payload in payloads(block) if payload.count(needle) != payload.count(null))
+        return
+    # Only what stands around a needle is looked at: most events of a stream have none.
+    at = block.find(needle)
+    while at >= 0:
+        if block.startswith(null, at):
+            at = block.find(needle, at + len(null))
+            continue
+        start = block.rfind(blank, 0, at)
+        end = block.find(blank, at)
+        end = len(block) if end < 0 else end
+        yield from payloads(block[start + len(blank) if start >= 0 else 0 : end])
+        at = block.find(needle, end)
+
+
+def first_payload(block: bytes) -> bytes | None:
+    """The data of the first event that has any."""
+    blank = _blank_line_of(block)
+    end = block.find(blank) if blank else -1
+    if end > 0 and (found := next(payloads(block[:end]), None)) is not None:
+        return found
+    return next(payloads(block), None)
+
+
+def _blank_line_of(block: bytes) -> bytes:
+    """What the blank lines of a block look like, if all its line ends are of one kind; else nothing."""
     returns = block.count(b"\r")
     if not returns:
-        return block.split(b"\n\n")
-    if returns == block.count(b"\r\n") == block.count(b"\n"):
-        return block.split(b"\r\n\r\n")
-    return _BLANK_LINE.split(block)
+        return b"\n\n"
+    return b"\r\n\r\n" if returns == block.count(b"\r\n") == block.count(b"\n") else b""
+
+
+def _events(block: bytes) -> list[bytes]:
+    """A block cut at its blank lines; by plain searches where all line ends are of one kind, as nearly always."""
+    blank = _blank_line_of(block)
+    return block.split(blank) if blank else _BLANK_LINE.split(block)
 
 
 def last_event_end(block: bytes | bytearray, start: int = 0) -> int:
