@@ -134,13 +134,15 @@ def check_names(nodes: Mapping[str, Node], by_name: Mapping[str, Provider], know
     for node in nodes.values():
         for target in _items(node, "targets"):
             _check_target(target, by_name, known, review)
-        places = [_child(rule, "use") for rule in _items(node, "rules")] + [_child(node, "use")]
         embed = _child(_child(_child(node, "cache"), "semantic"), "embed")
-        if embed is not None and embed.text != "local":
-            places.append(embed)
-        for at in places:
+        if embed is not None and embed.kind == "scalar" and embed.text != "local" and embed.text not in nodes:
+            review.error(embed, f"unknown model {shown(embed.text)}", nearest(embed.text, nodes))
+        for at in [_child(rule, "use") for rule in _items(node, "rules")] + [_child(node, "use")]:
             if at is not None and at.kind == "scalar" and at.text not in nodes:
-                review.error(at, f"unknown model {shown(at.text)}", nearest(at.text, nodes))
+                # A name like none of ours may be of a model that is still to come: only calls that need it would fail.
+                remedy = nearest(at.text, nodes)
+                say = review.error if remedy.startswith("did you mean") else review.warn
+                say(at, f"unknown model {shown(at.text)}", remedy)
 
 
 def _check_target(node: Node, by_name: Mapping[str, Provider], known: set[str], review: Review) -> None:

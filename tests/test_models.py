@@ -156,3 +156,12 @@ def test_target_of_a_removed_provider_is_unknown(tmp_path: Path) -> None:
     errors, _ = settings.check(str(file), {})
     assert len(errors) == 1
     assert errors[0].startswith(f"{file}:3: unknown provider 'openai'")
+
+
+def test_a_use_like_no_known_model_is_a_warning(tmp_path: Path) -> None:
+    file = tmp_path / "providers.yaml"
+    file.write_text("models:\n  auto: {rules: [{when: {task: coding}, use: gpt-5.3-codex}], use: plain}\n"
+                    "  plain: {targets: [{provider: deepseek, model: m}]}\n")  # fmt: skip
+    errors, warnings = settings.check(str(file), {"DEEPSEEK_API_KEY": "x"})
+    assert not errors
+    assert any(":2: unknown model 'gpt-5.3-codex'" in line for line in warnings)
