@@ -36,6 +36,7 @@ from gateway.wire.server import Edge, Limits
 from gateway.workers import Siblings
 
 _BACKLOG = 4096
+_FLUSH_SECONDS = 5.0
 _TOOLS = Tools(reader_for, RequestModel, model_of, WebSocketUsage, decompressor)
 
 
@@ -56,7 +57,6 @@ class Gateway:
         self._server: asyncio.Server | None = None
         self._runners: list[web.AppRunner] = []
         self._ticker: asyncio.Task[None] | None = None
-        self._drained = asyncio.Event()
         self.edge: Edge
 
     async def start(self, host: str, port: int, sock: socket.socket | None = None) -> int:
@@ -190,7 +190,10 @@ class Gateway:
         for handler in list(self.edge.handlers):
             handler.transport.close()
         self.pools.retire(set())
-        await asyncio.sleep(0)
+        # Closing sends what is still buffered; a client that does not take it cannot hold the process for long.
+        deadline = monotonic() + _FLUSH_SECONDS
+        while self.edge.handlers and monotonic() < deadline:
+            await asyncio.sleep(0.01)
         for runner in self._runners:
             await runner.cleanup()
         if self._siblings is not None:

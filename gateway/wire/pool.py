@@ -76,7 +76,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         exchange = self.exchange
         if exchange is not None:
-            return exchange.upstream_eof()
+            return exchange.upstream_eof() and self.transport.can_write_eof()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -149,6 +149,8 @@ class EdgeHandler(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self.half_closed = True
+        if not self.transport.can_write_eof():
+            return False  # TLS has no half-closed connections here: the transport closes, and `connection_lost` follows
         if self.exchange is not None:
             return self.exchange.client_eof()
         if self._guest is not None and self._guest.busy:
