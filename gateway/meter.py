@@ -155,6 +155,7 @@ class Watch(msgspec.Struct, frozen=True):
     model: str | None
     content_type: bytes
     reads_model: bool  # whether the model's name has to be found in the request's body
+    quick: Callable[[bytes], tuple[str | None, Usage] | None] | None = None  # reads the plain case of a whole JSON body
 
 
 class PassRecord:
@@ -170,6 +171,7 @@ class PassRecord:
     _inflater: Inflater | None = None
     _socket: SocketReader | None = None
     _usage: Usage | None = None
+    _found: tuple[str | None, Usage] | None = None  # the answer's model and usage, where they were read in one go
     wants_body = False
 
     def __init__(self, watch: Watch) -> None:
@@ -217,6 +219,18 @@ class PassRecord:
 
     def whole(self, response: Answer, body: bytes, size: int) -> None:
         """Head and body at once, already written: what most answers that are no streams come as."""
+        quick = self._watch.quick
+        if (
+            quick is not None
+            and response.status == 200
+            and not response.content_encoding
+            and b"json" in response.content_type
+            and (found := quick(body)) is not None
+        ):
+            self._asked = self._first = perf_counter()
+            self._down = size
+            self._found = found
+            return
         self.head(response)
         self._first = self._asked
         self.feed(body, size)
@@ -273,7 +287,10 @@ class PassRecord:
         elif watch.dialect is not None:
             if self._request is not None:
                 name = self._request.model
-            if not error and 200 <= status < 300:
+            if self._found is not None:
+                usage = self._usage = self._found[1]
+                name = name or self._found[0]
+            elif not error and 200 <= status < 300:
                 usage = self._usage = self._read_usage(reason)
                 if name is None and self._reader is not None:
                     name = self._reader.model

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from gateway.dialects import model_from_target
+from gateway.dialects import model_from_target, quick_for
 from gateway.errors import BadRequest, UnknownProvider
 from gateway.meter import Journal, PassRecord, Watch
 from gateway.providers import RESERVED, Table
@@ -112,6 +112,7 @@ class Passthrough:
             model,
             request.get(b"content-type") or b"",
             dialect is not None and model is None and request.length != 0,
+            quick_for(dialect) if dialect is not None else None,
         )
         plan = Plan(pool, partial(PassRecord, watch), self._epoch)
         plan.before, plan.after = rebuild_request(request, base_path + rest, place.authority)

@@ -8,8 +8,12 @@ from gateway.dialects.families import FAMILIES, Family
 from gateway.dialects.readers import EventReader, JSONReader, SilentReader, UsageReader
 from gateway.dialects.request_model import RequestModel, model_from_target, model_of
 from gateway.dialects.websocket_usage import WebSocketUsage
+from gateway.types import Usage
 
-__all__ = ["DIALECTS", "RequestModel", "UsageReader", "WebSocketUsage", "model_from_target", "model_of", "reader_for"]
+__all__ = [
+    "DIALECTS", "RequestModel", "UsageReader", "WebSocketUsage",
+    "model_from_target", "model_of", "quick_for", "reader_for",
+]  # fmt: skip
 
 DIALECTS = frozenset(FAMILIES)
 
@@ -17,6 +21,11 @@ _Maker = Callable[[Family], UsageReader]
 _BINARY = (b"audio/", b"image/", b"video/")
 # The usual spellings, so that they need no looking into.
 _MAKERS: dict[bytes, _Maker] = {b"application/json": JSONReader, b"text/event-stream": EventReader}
+
+
+def quick_for(dialect: str) -> Callable[[bytes], tuple[str | None, Usage] | None] | None:
+    """What reads the plain case of a dialect's whole JSON answer in one go; None where the dialect has no such case."""
+    return FAMILIES[dialect].quick
 
 
 def reader_for(dialect: str, content_type: bytes) -> UsageReader:

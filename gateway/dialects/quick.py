@@ -45,7 +45,7 @@ _NONE = _Details()
 
 
 def quick_chat(body: bytes) -> tuple[str | None, Usage] | None:
-    """(the answer's model, its usage)."""
+    """(the answer's model, fit for a label; its usage)."""
     try:
         chat = _decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -63,6 +63,8 @@ def quick_chat(body: bytes) -> tuple[str | None, Usage] | None:
         or made.reasoning_tokens > output
     ):
         return None
+    if chat.model is not None and not (0 < len(chat.model) <= 200 and chat.model.isprintable()):
+        return None  # not fit for a label as it is
     return chat.model, Usage(
         input, details.cached_tokens, details.cache_write_tokens, output, made.reasoning_tokens
     )
