@@ -121,18 +121,17 @@ class SilentReader:
 class JSONReader:
     """One JSON document, an array of them (Gemini), or several behind each other."""
 
-    __slots__ = ("_family", "_held", "_model", "_scanner", "_tally")
+    __slots__ = ("_family", "_held", "_scanner", "_tally")
 
     def __init__(self, family: Family) -> None:
         self._family = family
-        self._model: str | None = None
         self._held: bytes | bytearray = b""
         self._scanner: PathScanner | None = None
         self._tally: _Tally | None = None
 
     @property
     def model(self) -> str | None:
-        return self._tally.model if self._tally is not None else label(self._model)
+        return self._tally.model if self._tally is not None else None
 
     @property
     def zero(self) -> bool:
@@ -156,10 +155,6 @@ class JSONReader:
 
     def finish(self) -> Usage | None:
         if self._tally is None:
-            quick = self._family.quick
-            if quick is not None and type(self._held) is bytes and (found := quick(self._held)) is not None:
-                self._model = found[0]
-                return found[1]
             self._tally = _Tally(self._family)
         if self._held:
             held, self._held = bytes(self._held), b""
