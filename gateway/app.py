@@ -105,8 +105,7 @@ class Gateway:
 
     def _guest_line(self, request_id: str, status: int, size: int, seconds: float) -> None:
         series = self.metrics.series("gateway", "")
-        requests = series.model("").requests
-        requests[status] = requests.get(status, 0) + 1
+        series.model("").request(status)
         series.time(seconds, -1, -1)
         self._journal.line(series, "", status, 0, size, None, seconds, end="complete", request_id=request_id)
 

@@ -129,8 +129,7 @@ class Journal:
     def refused(self, provider: str, error: GatewayError) -> str:
         """Records a request that was refused before it had an exchange; returns its id."""
         series = self.metrics.series(SURFACE_PASSTHROUGH, provider)
-        requests = series.model("").requests
-        requests[error.status] = requests.get(error.status, 0) + 1
+        series.model("").request(error.status)
         request_id = self.request_id()
         self.line(series, "", error.status, 0, 0, None, 0.0, error=error.code, request_id=request_id)
         return request_id
@@ -298,8 +297,7 @@ class PassRecord:
         if usage is not None:
             series.usage["vendor"] += 1
             model.count(usage)
-        requests = model.requests
-        requests[status] = requests.get(status, 0) + 1
+        model.request(status)
         duration = now - self._started
         first = added = -1.0
         if self._first:

@@ -61,6 +61,9 @@ class ModelSeries:
         self._waiting: list[tuple[int, ...]] = []
         self._waiting_estimated: list[tuple[int, ...]] = []
 
+    def request(self, status: int) -> None:
+        self.requests[status] = self.requests.get(status, 0) + 1
+
     def count(self, usage: Usage, estimated: bool = False) -> None:
         waiting = self._waiting_estimated if estimated else self._waiting
         waiting.append((usage.input, usage.cached_input, usage.cache_write, usage.output, usage.reasoning))
