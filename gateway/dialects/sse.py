@@ -81,7 +81,7 @@ def last_event_end(block: bytes | bytearray, start: int = 0) -> int:
         return len(block)
     line_feed = block.rfind(b"\n\n", start)
     both = block.rfind(b"\r\n\r\n", start)
-    return max(line_feed + 2, both + 4) if max(line_feed, both) >= 0 else 0
+    return max(line_feed + 2 if line_feed >= 0 else 0, both + 4 if both >= 0 else 0)
 
 
 def last_event_end_of_any_kind(block: bytes | bytearray) -> int:
