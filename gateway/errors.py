@@ -21,17 +21,79 @@ class GatewayError(Exception):
     source = Source.GATEWAY
     retry = False
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, param: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.param = param  # the request's field that is to blame
+        self.retry_after = retry_after  # seconds
 
 
 class BadRequest(GatewayError):
     status, code, source = 400, "bad_request", Source.CLIENT
 
 
+class Unsupported(BadRequest):
+    """What a target's dialect cannot carry; `param` names it."""
+
+    code = "unsupported"
+
+
 class Unauthorized(GatewayError):
     status, code, source = 401, "unauthorized", Source.CLIENT
+
+
+class MissingKey(Unauthorized):
+    code = "missing_api_key"
+
+
+class InvalidKey(Unauthorized):
+    code = "invalid_api_key"
+
+
+class ExpiredKey(Unauthorized):
+    code = "api_key_expired"
+
+
+class DisabledKey(Unauthorized):
+    code = "api_key_disabled"
+
+
+class NoCredit(GatewayError):
+    status, code, source = 402, "insufficient_credit", Source.CLIENT
+
+
+class BudgetSpent(GatewayError):
+    status, code, source = 402, "budget_exceeded", Source.CLIENT
+
+
+class ModelNotAllowed(GatewayError):
+    status, code, source = 403, "model_not_allowed", Source.CLIENT
+
+
+class UnknownModel(GatewayError):
+    status, code, source = 404, "model_not_found", Source.CLIENT
+
+
+class UnknownPath(GatewayError):
+    status, code, source = 404, "not_found", Source.CLIENT
+
+
+class MethodNotAllowed(GatewayError):
+    status, code, source = 405, "method_not_allowed", Source.CLIENT
+
+
+class BodyTooLarge(GatewayError):
+    status, code, source = 413, "body_too_large", Source.CLIENT
+
+
+class RateLimited(GatewayError):
+    """`kind`: which limit of the key it was (`requests`, `tokens` or `concurrency`)."""
+
+    status, code, source = 429, "rate_limit_exceeded", Source.CLIENT
+
+    def __init__(self, message: str, *, kind: str, retry_after: float) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.kind = kind
 
 
 class UnknownProvider(GatewayError):
@@ -64,6 +126,12 @@ class BadUpstreamReply(GatewayError):
 
 class UpstreamTimeout(GatewayError):
     status, code, source, retry = 504, "upstream_timeout", Source.UPSTREAM, True
+
+
+class NoTarget(GatewayError):
+    """Every target of the model rests: breakers open, keys cooling down or missing."""
+
+    status, code, source = 503, "no_target_available", Source.UPSTREAM
 
 
 class Overloaded(GatewayError):

@@ -14,6 +14,23 @@ END_IDLE_TIMEOUT = "idle_timeout"
 END_LIMIT = "limit"
 END_REASONS = (END_COMPLETE, END_CLIENT_LEFT, END_VENDOR_TRUNCATED, END_IDLE_TIMEOUT, END_LIMIT)
 
+# What an admitted call came to; exactly one per call, docs/money.md says what each is charged.
+OUTCOME_COMPLETE = "complete"
+OUTCOME_NO_USAGE = "no_usage"
+OUTCOME_FILTERED = "filtered"
+OUTCOME_VENDOR_TRUNCATED = "vendor_truncated"
+OUTCOME_CLIENT_LEFT = "client_left"
+OUTCOME_FAILED = "failed"
+OUTCOME_CACHED = "cached"
+OUTCOME_EXPIRED = "expired"
+OUTCOME_CANCELLED = "cancelled"
+OUTCOMES = (
+    OUTCOME_COMPLETE, OUTCOME_NO_USAGE, OUTCOME_FILTERED, OUTCOME_VENDOR_TRUNCATED, OUTCOME_CLIENT_LEFT, OUTCOME_FAILED,
+    OUTCOME_CACHED, OUTCOME_EXPIRED, OUTCOME_CANCELLED,
+)  # fmt: skip
+# Those that are charged: their entry is a `settle`, that of all others a `release`.
+CHARGED = frozenset({OUTCOME_COMPLETE, OUTCOME_NO_USAGE, OUTCOME_CLIENT_LEFT, OUTCOME_CACHED})
+
 
 class Usage(msgspec.Struct, frozen=True):
     """Counted units of one exchange in the normal form; all integers >= 0.
@@ -36,3 +53,39 @@ class Usage(msgspec.Struct, frozen=True):
     def tokens(self) -> bool:
         """Whether any token counter is above zero."""
         return bool(self.input or self.output or self.cached_input or self.cache_write or self.reasoning)
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who a gateway key stands for, and what it may do. None: no limit of this kind."""
+
+    key_id: str
+    name: str
+    account: str
+    models: frozenset[str] | None = None
+    rpm: int | None = None  # requests per minute
+    tpm: int | None = None  # tokens per minute
+    concurrency: int | None = None
+    budget: int | None = None  # nano-credits
+    period: str | None = None  # of the budget: "day" or "month" (UTC); None: all time
+    expires: float | None = None  # seconds since 1970
+    disabled: bool = False
+    callback_secret: str = ""
+
+
+class Charge(msgspec.Struct, frozen=True):
+    """What closes a hold: the outcome of a call and, where that is charged, its cost in nano-credits.
+
+    `parts` explain the cost: (unit, count, nano-credits per million of the unit); cost = sum(count x rate) // 10**6.
+    """
+
+    request_id: str
+    account: str
+    key_id: str
+    outcome: str
+    cost: int = 0
+    model: str = ""  # the name that the client sent
+    provider: str = ""
+    usage: Usage | None = None
+    parts: tuple[tuple[str, float, int], ...] = ()
+    estimated: bool = False  # counted by us, not reported by the vendor
+    note: str = ""
