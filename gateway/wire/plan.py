@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.wire.head import Response
 
 if TYPE_CHECKING:
+    from gateway.wire.call import Call, Listener
     from gateway.wire.pool import Pool
 
 
@@ -45,6 +46,27 @@ class Plan:
         self.after = b""
         self.bodyless = False
         self.chunked = False
+        self.keep_alive = True
+        self.old = False
+        self.websocket = False
+
+
+class CallPlan:
+    """The same for a unified call: who decides about it, and what its head said."""
+
+    __slots__ = (
+        "after", "before", "bodyless", "chunked", "epoch", "expects", "keep_alive", "listener", "max_body", "old",
+        "websocket",
+    )  # fmt: skip
+
+    def __init__(self, listener: Callable[[Call], Listener], max_body: int, epoch: int) -> None:
+        self.listener = listener
+        self.max_body = max_body
+        self.epoch = epoch
+        self.before = self.after = b""  # there is no head to be forwarded
+        self.bodyless = False
+        self.chunked = False
+        self.expects = False  # the client waits for a 100 before it sends the body
         self.keep_alive = True
         self.old = False
         self.websocket = False

@@ -20,7 +20,7 @@ from gateway.errors import BadUpstreamReply, GatewayError, Overloaded, UpstreamT
 from gateway.wire import proxy
 
 if TYPE_CHECKING:
-    from gateway.wire.pump import Exchange
+    from gateway.wire.attempt import Attempt
 
 # Shorter than the idle limits that vendors are known for (60 s and more); a vendor that says less is believed.
 IDLE_SECONDS = 50.0
@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
-        self.exchange: Exchange | None = None
+        self.exchange: Attempt | None = None
         self.used = False  # whether an answer has been read from it before
         self.idle_since = 0.0
         self.keep_seconds = IDLE_SECONDS
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
             if self.exchange is exchange:
                 exchange.upstream_lost(exc)
 
-    def _read_last_words(self, exchange: Exchange) -> None:
+    def _read_last_words(self, exchange: Attempt) -> None:
         # A server may answer 413 before it has read the whole body and then reset the connection: our write fails,
         # but its answer is still in the socket's buffer (readable in clear text only).
         sock = self.transport.get_extra_info("socket")

@@ -17,18 +17,9 @@ from typing import TYPE_CHECKING
 
 from gateway import types
 from gateway.errors import BadRequest, BadUpstreamReply, GatewayError, RequestTimeout, UpstreamTimeout
+from gateway.wire.attempt import REPLAY_LIMIT, Attempt
 from gateway.wire.body import BadFraming, Chunked, Counted, chunk
-from gateway.wire.head import (
-    CHUNKED,
-    MAX_HEAD,
-    UNTIL_CLOSE,
-    Response,
-    hopeless,
-    parse_response,
-    rebuild_trailers,
-    with_close,
-    without_field,
-)
+from gateway.wire.head import CHUNKED, UNTIL_CLOSE, Response, rebuild_trailers, with_close, without_field
 from gateway.wire.plan import Plan
 from gateway.wire.tunnel import Tunnel
 
@@ -36,37 +27,26 @@ if TYPE_CHECKING:
     from gateway.wire.pool import Connection
     from gateway.wire.server import EdgeHandler
 
-# A request with a body of up to this size is kept until its answer begins, so that a connection that died in the pool
-# can be replaced.
-REPLAY_LIMIT = 65536
-# ... but only if it died this soon: later, the vendor may already have done the work.
-REPLAY_SECONDS = 1.0
 
-
-class Exchange:
+class Exchange(Attempt):
     """See the module's drawing. Created with its plan; `start` sends it on its way."""
 
-    # Defaults stand in the class: most exchanges change few of them, and setting each would cost more than the rest.
-    upstream: Connection | None = None
-    awaiting_head = True
     body: Counted | Chunked | None = None  # follows the answer's body
     tunnel: Tunnel | None = None
-    ended = False
     _request: Counted | Chunked | None = None  # follows the request's body; None once complete
     _response: Response | None = None
     _dechunk = False
-    _buffer = b""
-    _outgoing = b""  # waits for a connection
-    _replay: bytes | None = None
     _room = REPLAY_LIMIT  # bytes of the body that may still be kept for a replay
-    _replaced = False
-    _untouched = True  # whether the vendor has not sent a single byte
     _held_up = False  # whether the client waits because the vendor does not read
-    _sent_at = 0.0
 
     def __init__(self, client: EdgeHandler, plan: Plan) -> None:
         self.client = client
         self.plan = plan
+        self.pool = plan.pool
+        if plan.bodyless:
+            self.bodyless = True
+        if plan.websocket:
+            self.websocket = True
         self.keep_client = plan.keep_alive
         self.last = self._asked = client.edge.now  # the last byte; when the request was complete
         self._record = plan.record()
@@ -89,7 +69,7 @@ class Exchange:
             self._replay = out
         self._outgoing = out
         record = self._record
-        self.plan.pool.acquire(self)
+        self.pool.acquire(self)
         if not self.ended:
             record.handed()
             if whole and record.wants_body:
@@ -154,7 +134,7 @@ class Exchange:
     def ready(self, connection: Connection) -> None:
         """The pool found a connection."""
         if self.ended:
-            self.plan.pool.release(connection, 0)  # the client left meanwhile; the next one finds it warm
+            self.pool.release(connection, 0)  # the client left meanwhile; the next one finds it warm
             return
         connection.exchange = self
         self.upstream = connection
@@ -167,11 +147,6 @@ class Exchange:
         self._record.sent(len(out))
         if self.client.full:
             connection.transport.pause_reading()
-
-    def failed(self, error: GatewayError) -> None:
-        """The pool has no connection to give."""
-        if not self.ended:
-            self.fail(error)
 
     def upstream_full(self) -> None:
         self._held_up = True
@@ -192,37 +167,9 @@ class Exchange:
         else:
             self._read_body(data, b"")
 
-    def _read_head(self, data: bytes) -> None:
-        self._untouched = False
-        seen = len(self._buffer)
-        if seen:
-            data = self._buffer + data
-        plan = self.plan
-        try:
-            while True:
-                end = data.find(b"\r\n\r\n", seen - 3 if seen > 3 else 0) + 4
-                if end < 4:
-                    if len(data) > MAX_HEAD or hopeless(data, seen):
-                        raise BadUpstreamReply("the vendor's response head is malformed or too long")
-                    self._buffer = data
-                    return
-                head = data if end == len(data) else data[:end]
-                response = parse_response(head, plan.bodyless, plan.websocket)
-                if response.status >= 200 or response.status == 101:
-                    break
-                if not plan.old:
-                    self.client.write(response.forward)
-                data, seen = data[end:], 0
-                if not data:
-                    self._buffer = b""
-                    return
-            if response.status == 101 and not plan.websocket:
-                raise BadUpstreamReply("the vendor switched protocols unasked")
-        except BadUpstreamReply as error:
-            self.fail(error)
-            return
-        self._buffer = b""
-        self._answer(response, head, data, end)
+    def _interim(self, response: Response) -> None:
+        if not self.plan.old:
+            self.client.write(response.forward)
 
     def _answer(self, response: Response, head: bytes, data: bytes, end: int) -> None:
         """The final head is here: `data` holds it up to `end`, and perhaps some of the body."""
@@ -304,7 +251,7 @@ class Exchange:
         ):
             if self.client.full:
                 upstream.transport.resume_reading()
-            self.plan.pool.release(upstream, response.keep_seconds)
+            self.pool.release(upstream, response.keep_seconds)
         else:
             upstream.close()
         self._end(types.END_COMPLETE, response.status)
@@ -332,24 +279,11 @@ class Exchange:
             return
         if self.tunnel is not None:
             self.tunnel.lost(exc)
-        elif not self.awaiting_head:
-            self._cut(types.END_VENDOR_TRUNCATED)
-        elif upstream is not None and self._may_replace(upstream):
-            self._replaced = True
-            self._outgoing = self._replay or b""
-            self.plan.pool.acquire(self, fresh=True)
         else:
-            self.fail(BadUpstreamReply("the vendor closed the connection without an answer"))
+            self._lost(upstream, self._request is None)
 
-    def _may_replace(self, upstream: Connection) -> bool:
-        return (
-            upstream.used
-            and not self._replaced
-            and self._untouched
-            and self._request is None
-            and self._replay is not None
-            and perf_counter() - self._sent_at < REPLAY_SECONDS
-        )
+    def _cut_off(self) -> None:
+        self._cut(types.END_VENDOR_TRUNCATED)
 
     def client_full(self) -> None:
         if self.upstream is not None:
@@ -442,11 +376,6 @@ class Exchange:
         by_close = by_close or (response is not None and response.length == UNTIL_CLOSE)
         self._end(reason, self._status(0))
         self.client.done(False, reset=by_close)
-
-    def _drop_upstream(self) -> None:
-        upstream, self.upstream = self.upstream, None
-        if upstream is not None:
-            upstream.close()
 
     def _status(self, unanswered: int) -> int:
         return self._response.status if self._response is not None else unanswered

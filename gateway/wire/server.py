@@ -17,9 +17,10 @@ import msgspec
 
 from gateway.errors import BadRequest, Draining, GatewayError, HeadTooLarge, Overloaded, RequestTimeout
 from gateway.wire.body import BadFraming, Chunked, Counted
+from gateway.wire.call import Call
 from gateway.wire.guest import Guest, GuestFactory
 from gateway.wire.head import CHUNKED, MAX_HEAD, Request, empty_lines, hopeless, parse_request
-from gateway.wire.plan import Plan
+from gateway.wire.plan import CallPlan, Plan
 from gateway.wire.pump import Exchange
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Edge:
 
     def __init__(
         self,
-        route: Callable[[Request], Plan | None],
+        route: Callable[[Request], Plan | CallPlan | None],
         refused: Callable[[Request | None, GatewayError], str],
         guests: GuestFactory,
         limits: Limits,
@@ -71,7 +72,7 @@ class Edge:
         self.epoch = 0
         self.draining = False
         self.now = 0.0  # seconds, set a few times a second: precise enough for time limits and free to read
-        self.active: set[Exchange] = set()
+        self.active: set[Exchange | Call] = set()
         self.handlers: set[EdgeHandler] = set()
 
     def __call__(self) -> EdgeHandler:
@@ -99,7 +100,7 @@ class EdgeHandler(asyncio.Protocol):
     def __init__(self, edge: Edge) -> None:
         self.edge = edge
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
-        self.exchange: Exchange | None = None
+        self.exchange: Exchange | Call | None = None
         self.full = False  # whether the client reads slower than we write
         self.half_closed = False
         self._guest: Guest | None = None
@@ -111,7 +112,7 @@ class EdgeHandler(asyncio.Protocol):
         self._turn_due = False  # whether the next request waits for the loop's next round
         self._discard = 0
         # The last head that was given a plan, cut around Content-Length's digits: kept-alive clients send it again.
-        self._plan: Plan | None = None
+        self._plan: Plan | CallPlan | None = None
         self._prefix = b""
         self._suffix = b""
 
@@ -237,7 +238,7 @@ class EdgeHandler(asyncio.Protocol):
             head += str(request.length).encode() + plan.after
         self._begin(plan, head, request.length, data[end:])
 
-    def _remember(self, plan: Plan, request: Request, head: bytes) -> None:
+    def _remember(self, plan: Plan | CallPlan, request: Request, head: bytes) -> None:
         self._plan = None
         self._prefix, self._suffix = head, b""
         if request.length > 0 or (plan.after and request.length == 0):
@@ -252,12 +253,12 @@ class EdgeHandler(asyncio.Protocol):
         if not plan.websocket:
             self._plan = plan
 
-    def _begin(self, plan: Plan, head: bytes, length: int, data: bytes) -> None:
+    def _begin(self, plan: Plan | CallPlan, head: bytes, length: int, data: bytes) -> None:
         self._pending, self._seen = b"", 0
         if self.edge.draining:
             self.refuse(Draining("this gateway is stopping; connect again to reach another one"), keep=False)
             return
-        exchange = Exchange(self, plan)
+        exchange = Call(self, plan) if type(plan) is CallPlan else Exchange(self, cast(Plan, plan))
         self.exchange = exchange
         self.edge.active.add(exchange)
         try:
