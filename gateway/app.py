@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import secrets
 import socket
 import ssl
 import sys
+import time
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -16,35 +18,49 @@ from typing import Any
 import aiofastnet
 from aiohttp import web
 
+from gateway import semantic, systemd
 from gateway import settings as configuration
-from gateway import systemd
 from gateway.access_log import AccessLog
 from gateway.admin import pages
+from gateway.admin.public import PublicPages
 from gateway.admin_key import AdminKey
+from gateway.auth import digest
+from gateway.client_answers import plain_refusal
 from gateway.dialects import RequestModel, model_of, reader_for
 from gateway.dialects.websocket_usage import WebSocketUsage
-from gateway.errors import ConfigError, GatewayError, Unauthorized
+from gateway.errors import ConfigError, GatewayError, MissingKey
 from gateway.meter import Journal, Tools
 from gateway.metrics import Metrics, exposition
 from gateway.providers import Table
 from gateway.relay import Passthrough, Pools, provider_label
+from gateway.routing import Router
 from gateway.settings import Settings
+from gateway.stores import Stores
+from gateway.surfaces import BY_PATH
+from gateway.unified import Unified, cors_fields
+from gateway.vendor_requests import Heads
 from gateway.wire.decompress import decompressor
 from gateway.wire.guest import GuestFactory
 from gateway.wire.head import Request
+from gateway.wire.plan import CallPlan, Plan
 from gateway.wire.server import Edge, Limits
 from gateway.workers import Siblings
 
 _BACKLOG = 4096
 _FLUSH_SECONDS = 5.0
+_PURGE_SECONDS = 60.0
 _TOOLS = Tools(reader_for, RequestModel, model_of, WebSocketUsage, decompressor)
 
 
 class Gateway:
     """One serving process. `config` is read again by `reload`."""
 
-    def __init__(self, settings: Settings, config: str | None, admin_key: AdminKey, siblings: Siblings | None) -> None:
+    def __init__(
+        self, settings: Settings, config: str | None, admin_key: AdminKey, siblings: Siblings | None, data: Path
+    ) -> None:
         self.settings = settings
+        self._data = data
+        self._loaded = int(time.time())  # when the configuration was read: the models' date of birth
         self._config = config
         self._admin_key = admin_key
         self._siblings = siblings
@@ -52,25 +68,36 @@ class Gateway:
         self.pools = Pools()
         self.metrics.connections = self.pools.counts
         self._log = AccessLog(settings.server.access_log)
-        self._journal = Journal(self.metrics, self._log, _TOOLS, f"req_{secrets.token_hex(4)}")
+        self._journal = Journal(self.metrics, self._log, _TOOLS, f"req_{secrets.token_hex(6)}")
         self._table = Table(settings.providers)
         self._server: asyncio.Server | None = None
         self._runners: list[web.AppRunner] = []
         self._ticker: asyncio.Task[None] | None = None
+        self._stores: Stores
+        self._unified: Unified
         self.edge: Edge
 
     async def start(self, host: str, port: int, sock: socket.socket | None = None) -> int:
         """Listens (on `sock`, if given); returns the port. Raises OSError."""
         loop = asyncio.get_running_loop()
+        stores = self._stores = await Stores.open(self._data, self.settings.server)
+        self.metrics.settlements, self.metrics.costs = stores.books.settlements, stores.books.costs
+        self.metrics.holds, self.metrics.cache = stores.books.open_holds, stores.cache.results
+        self.metrics.breakers = lambda: self._unified.router.states()
+        self._unified = self._make_unified(None, 0)
         runner = web.AppRunner(
-            pages.build(self._admin_key, lambda: not self.edge.draining, self._exposition, self._journal.request_id),
+            pages.build(
+                self._admin_key, lambda: not self.edge.draining, self._exposition, self._journal.request_id,
+                self._public_pages().add_to,
+            ),
             access_log_class=pages.line_writer(self._guest_line),
         )
         await runner.setup()
         self._runners.append(runner)
         assert runner.server is not None
         guests = GuestFactory(runner.server, access_log_class=pages.line_writer(self._guest_line))
-        self.edge = Edge(self._route(0).route, self._refused, guests, _limits(self.settings))
+        self._passthrough = self._make_passthrough(0)
+        self.edge = Edge(self._route, self._refused, guests, _limits(self.settings))
         self.edge.now = monotonic()
         self._server = await self._listen(host, port, sock)
         if self.settings.server.metrics_port is not None:
@@ -95,10 +122,47 @@ class Gateway:
         self._runners.append(runner)
         await web.TCPSite(runner, "127.0.0.1", port, reuse_port=True).start()
 
-    def _route(self, epoch: int) -> Passthrough:
+    def _make_passthrough(self, epoch: int) -> Passthrough:
         server = self.settings.server
-        permit = _locked if server.passthrough_key else None
+        permit = self._permit if server.passthrough_key else None
         return Passthrough(self._table, self.pools, self._journal, server.connect_timeout, epoch, permit)
+
+    def _make_unified(self, before: Unified | None, epoch: int) -> Unified:
+        settings, stores = self.settings, self._stores
+        if before is None:
+            router = Router(settings.models, settings.providers, monotonic, random.random)
+        else:
+            router = before.router.reloaded(settings.models, settings.providers)
+        return Unified(
+            settings,
+            heads=Heads(self._table, self.pools, settings.server.connect_timeout),
+            router=router,
+            auth=stores.auth,
+            books=stores.books,
+            cache=stores.cache,
+            journal=self._journal,
+            edge=lambda: self.edge,
+            epoch=epoch,
+        )
+
+    def _route(self, request: Request) -> Plan | CallPlan | None:
+        return self._unified.route(request) or self._passthrough.route(request)
+
+    def _permit(self, request: Request) -> None:
+        """`passthrough_key: true`. Raises Unauthorized."""
+        key = request.get(b"x-gateway-key")
+        if key is None:
+            raise MissingKey("pass-through needs a gateway key here: send one as x-gateway-key")
+        self._stores.auth.caller(digest(key))
+
+    def _public_pages(self) -> PublicPages:
+        return PublicPages(
+            lambda form, name, asking: self._unified.listing(form, name, asking, self._loaded),
+            lambda: self._unified.pricing(),
+            plain_refusal,
+            lambda origin: cors_fields(self.settings.server.cors, origin),
+            frozenset(path.decode() for path in BY_PATH),
+        )
 
     def _refused(self, request: Request | None, error: GatewayError) -> str:
         return self._journal.refused(provider_label(self._table, request), error)
@@ -116,7 +180,7 @@ class Gateway:
     async def _tick(self) -> None:
         """The coarse clock: time limits, stale connections, the log's batches, the watchdog."""
         watchdog = systemd.watchdog_seconds()
-        barked = swept = 0.0
+        barked = swept = purged = 0.0
         while True:
             limits = self.edge.limits
             shortest = min(limits.head_timeout, limits.idle_timeout, limits.answer_timeout)
@@ -127,6 +191,9 @@ class Gateway:
                 swept = now
                 self.edge.sweep()
                 self.edge.close_stale(self.pools.all())
+            if now - purged >= _PURGE_SECONDS:
+                purged = now
+                self._stores.cache.purge(time.time())
             self._log.flush()
             if watchdog is not None and now - barked >= watchdog:
                 barked = now
@@ -142,7 +209,7 @@ class Gateway:
                 print(line, file=sys.stderr)
             print("the new configuration is refused, the old one stays", file=sys.stderr)
         else:
-            for warning in fresh.warnings:
+            for warning in (*fresh.warnings, *semantic.problems(fresh.models)):
                 print(f"warning: {warning}", file=sys.stderr)
             self._take(fresh)
             print("configuration reloaded", file=sys.stderr)
@@ -162,7 +229,9 @@ class Gateway:
         edge = self.edge
         edge.limits = _limits(fresh)
         edge.epoch += 1
-        edge.route = self._route(edge.epoch).route
+        self._loaded = int(time.time())
+        self._passthrough = self._make_passthrough(edge.epoch)
+        self._unified = self._make_unified(self._unified, edge.epoch)
 
     async def drain(self) -> None:
         """Stops accepting, lets streams finish for `drain_seconds`, cuts the rest, closes the books."""
@@ -172,10 +241,13 @@ class Gateway:
         if self._server is not None:
             self._server.close()
         deadline = monotonic() + self.settings.server.drain_seconds
-        while any(not handler.idle for handler in edge.handlers) and monotonic() < deadline:
+        while (edge.active or any(not handler.idle for handler in edge.handlers)) and monotonic() < deadline:
             await asyncio.sleep(0.05)
         for exchange in list(edge.active):
             exchange.cut()
+        deadline = monotonic() + _FLUSH_SECONDS
+        while edge.active and monotonic() < deadline:
+            await asyncio.sleep(0.01)  # unified calls still settle
         await self.close()
 
     async def close(self) -> None:
@@ -197,12 +269,8 @@ class Gateway:
             await runner.cleanup()
         if self._siblings is not None:
             await self._siblings.close()
+        await self._stores.close()
         self._log.close()
-
-
-def _locked(_: Request) -> None:
-    """`passthrough_key: true`: there are no gateway keys yet, so the door stays shut rather than open."""
-    raise Unauthorized("pass-through needs a gateway key here (passthrough_key), and this version issues none yet")
 
 
 def _limits(settings: Settings) -> Limits:

@@ -8,34 +8,41 @@ import sys
 from collections.abc import Callable, Sequence
 
 from gateway import __version__
+from gateway.commands import CannotDo, parsers
+from gateway.errors import GatewayError
 
 _DATA = "./.gateway"
+_RAW = argparse.RawDescriptionHelpFormatter
 
 _ABOUT = """An edge gateway for every AI vendor.
 
 Calls to http://HOST:PORT/{provider}/{the vendor's own path} pass through byte for byte, with the vendor's own key;
-tokens by provider and model are counted at /metrics."""
+tokens by provider and model are counted at /metrics. Calls to http://HOST:PORT/v1/... take a gateway key for every
+model; keys, credits and usage are looked after with the commands below, while the gateway runs or not."""
 
 _EXAMPLES = """examples:
   gateway demo                            try everything offline, with simulated vendors
   gateway serve --config providers.yaml   serve on 127.0.0.1:8080
   gateway check --config providers.yaml   find mistakes in the configuration
+  gateway keys create --name alice        issue a key
+  gateway credits grant alice 100         and give it something to spend
+  gateway usage --since 24h               see what was used
 
 Every option of serve also comes from the environment: GATEWAY_CONFIG, GATEWAY_HOST, GATEWAY_PORT, GATEWAY_WORKERS,
-GATEWAY_DATA. GATEWAY_ADMIN_KEY sets the admin key."""
+GATEWAY_DATA; the first and the last count for all commands. GATEWAY_ADMIN_KEY sets the admin key."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; the exit code."""
     options = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = options.run
-    from gateway.serve import CannotStart
-
     try:
-        return command(options)
-    except CannotStart as exc:
+        code = command(options)
+        sys.stdout.flush()
+        return code
+    except (CannotDo, GatewayError) as exc:
         print(exc, file=sys.stderr)
-        return 2
+        return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -44,61 +51,64 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    shared = parsers.shared_options()
     parser = argparse.ArgumentParser(
-        prog="gateway", description=_ABOUT, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="gateway", description=_ABOUT, epilog=_EXAMPLES, formatter_class=_RAW, parents=[shared]
     )
     parser.add_argument("--version", action="version", version=__version__)
+    # Below the top these options have no defaults, so whatever level they are given at counts.
+    parser.set_defaults(config=_env("CONFIG", None), data=_env("DATA", _DATA), json=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_serve(commands)
-    _add_demo(commands)
-    _add_check(commands)
+    _add_serve(commands, shared)
+    _add_demo(commands, shared)
+    _add_check(commands, shared)
     _add_sandbox(commands)
     _add_bench(commands)
+    parsers.add(commands)
     return parser
 
 
-def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_serve(commands: parsers.Commands, shared: argparse.ArgumentParser) -> None:
     serve = commands.add_parser(
         "serve",
+        parents=[shared],
         help="run the gateway",
         description="Runs the gateway. The first start with a data folder prints an admin key, once. SIGTERM drains: "
         "nothing new is taken, streams finish. SIGHUP reads the configuration again; a bad one is refused, the old one "
         "stays.",
     )
-    _config_option(serve)
     serve.add_argument("--host", default=_env("HOST", "127.0.0.1"), help="address to listen on (default %(default)s)")
     serve.add_argument("--port", type=_port, default=_env("PORT", "8080"),
                        help="port to listen on; 0 takes a free one (default %(default)s)")  # fmt: skip
     serve.add_argument("--workers", type=_count, default=_env("WORKERS", "1"), metavar="N",
                        help="processes that share the port (default %(default)s)")  # fmt: skip
-    serve.add_argument("--data", default=_env("DATA", _DATA), metavar="DIR", help="data folder (default %(default)s)")
     serve.set_defaults(run=_serve)
 
 
-def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_demo(commands: parsers.Commands, shared: argparse.ArgumentParser) -> None:
     demo = commands.add_parser(
         "demo",
+        parents=[shared],
         help="try it offline",
         description="Starts simulated vendors and a gateway in front of them, without the network and without keys, "
         "and prints its URL, an admin key and three curl lines that work as they stand.",
     )
     demo.add_argument("--port", type=_port, default="8080", help="the gateway's port (default %(default)s)")
-    demo.add_argument("--data", default=_env("DATA", _DATA), metavar="DIR", help="data folder (default %(default)s)")
     demo.set_defaults(run=_demo)
 
 
-def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_check(commands: parsers.Commands, shared: argparse.ArgumentParser) -> None:
     check = commands.add_parser(
         "check",
+        parents=[shared],
         help="validate the configuration",
         description="Checks the configuration and names every mistake with its line and its remedy. "
         "Exit code 1 if there is one.",
     )
-    _config_option(check)
     check.set_defaults(run=_check)
 
 
-def _add_sandbox(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_sandbox(commands: parsers.Commands) -> None:
     sandbox = commands.add_parser(
         "sandbox",
         help="run the simulated vendors only",
@@ -108,7 +118,7 @@ def _add_sandbox(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     sandbox.set_defaults(run=_sandbox)
 
 
-def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_bench(commands: parsers.Commands) -> None:
     bench = commands.add_parser(
         "bench",
         help="measure the gateway on this machine",
@@ -118,15 +128,6 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     bench.add_argument("--seconds", type=float, default=3.0, help="how long each row runs (default %(default)s)")
     bench.add_argument("--json", action="store_true", help="print JSON instead of a table")
     bench.set_defaults(run=_bench)
-
-
-def _config_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config",
-        default=_env("CONFIG", None),
-        metavar="FILE",
-        help="configuration, laid over the shipped one (default ./providers.yaml if there)",
-    )
 
 
 def _env(name: str, default: str | None) -> str | None:
@@ -148,16 +149,27 @@ def _count(text: str) -> int:
 # The imports stand in the commands so that each starts as fast as it can.
 
 
+def _start(command: Callable[[], int]) -> int:
+    """The exit code of a command that serves."""
+    from gateway.serve import CannotStart
+
+    try:
+        return command()
+    except CannotStart as exc:
+        print(exc, file=sys.stderr)
+        return 2
+
+
 def _serve(options: argparse.Namespace) -> int:
     from gateway.serve import serve
 
-    return serve(options.config, options.host, options.port, options.workers, options.data)
+    return _start(lambda: serve(options.config, options.host, options.port, options.workers, options.data))
 
 
 def _demo(options: argparse.Namespace) -> int:
     from gateway.demo import demo
 
-    return demo(options.port, options.data)
+    return _start(lambda: demo(options.port, options.data))
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -180,9 +192,8 @@ def _sandbox(options: argparse.Namespace) -> int:
     try:
         run("127.0.0.1", options.port)
     except OSError as exc:
-        from gateway.serve import CannotStart
-
-        raise CannotStart(f"cannot listen on 127.0.0.1:{options.port}: {(exc.strerror or str(exc)).lower()}") from exc
+        print(f"cannot listen on 127.0.0.1:{options.port}: {(exc.strerror or str(exc)).lower()}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,13 @@ import msgspec
 
 from gateway import serve
 from gateway.metered import METERED
+from gateway.prices import NANO
 from gateway.providers import Provider
 from gateway.sandbox.app import Running, start, vendor_ids
 from gateway.settings import SHIPPED, load
+from gateway.store import ledger
+from gateway.store.keys import Keys
+from gateway.store.sqlite import FILE, connect
 
 _HOST = "127.0.0.1"
 _CONFIG = "demo.yaml"
@@ -25,22 +30,47 @@ _LOG = "access.log"  # beside it
 # Somebody who presses Ctrl-C in front of a demo does not want to wait for its streams.
 _DRAIN_SECONDS = 2
 
+_VENDOR_KEY = "GATEWAY_DEMO_VENDOR_KEY"  # the environment's name for the key that the gateway shows to the vendors
+_ACCOUNT = "demo"
+_CREDITS = 100
+
+_MODELS = {
+    "deepseek-chat": {
+        "targets": [
+            {"provider": "deepseek", "model": "deepseek-chat", "weight": 3},
+            {"provider": "siliconflow", "model": "deepseek-ai/DeepSeek-V3", "priority": 2},
+        ],
+        "price": {"input": 2, "cached_input": 0.5, "output": 8},
+    },
+    "kimi-k2": {"targets": [{"provider": "moonshot", "model": "kimi-k2"}], "price": {"input": 4, "output": 16}},
+    "gpt-4o": {"targets": [{"provider": "openai", "model": "gpt-4o"}], "price": {"input": 18, "output": 72}},
+    "bge-m3": {
+        "kind": "embedding", "targets": [{"provider": "siliconflow", "model": "BAAI/bge-m3"}], "price": {"input": 0.5},
+    },
+    "bge-reranker-v2-m3": {
+        "kind": "rerank", "targets": [{"provider": "siliconflow", "model": "BAAI/bge-reranker-v2-m3"}],
+        "price": {"input": 0.5},
+    },
+    "auto": {"rules": [{"when": {"input_tokens": ">32000"}, "use": "kimi-k2"}], "use": "deepseek-chat"},
+}  # fmt: skip
+
 _JSON = "-H 'Content-Type: application/json'"
 _SLOWLY = "-H 'x-sandbox-pace: 150'"  # the simulated vendor waits so many milliseconds between events
+_KEY = "-H 'Authorization: Bearer USER_KEY'"
 # What to try: a title, curl's options, the path below the base URL, the headers, the body.
 _CALLS = (
     (
-        "a chat with OpenAI",
-        "-sS", "/openai/v1/chat/completions", f"-H 'Authorization: Bearer sk-any' {_JSON}",
-        {"model": "gpt-4o", "messages": [{"role": "user", "content": "What is an edge gateway?"}]},
+        "one key for every model: a chat, charged to the demo account (see x-gateway-cost)",
+        "-sS -D -", "/v1/chat/completions", f"{_KEY} {_JSON}",
+        {"model": "deepseek-chat", "messages": [{"role": "user", "content": "What is an edge gateway?"}]},
     ),
     (
-        "a stream from DeepSeek",
-        "-sSN", "/deepseek/chat/completions", f"-H 'Authorization: Bearer sk-any' {_JSON} {_SLOWLY}",
-        {"model": "deepseek-chat", "stream": True, "messages": [{"role": "user", "content": "Count to ten."}]},
+        "a stream",
+        "-sSN", "/v1/chat/completions", f"{_KEY} {_JSON} {_SLOWLY}",
+        {"model": "kimi-k2", "stream": True, "messages": [{"role": "user", "content": "Count to ten."}]},
     ),
     (
-        "Anthropic's own API",
+        "pass-through: Anthropic's own API with the vendor's own key (any will do here)",
         "-sS", "/anthropic/v1/messages", f"-H 'x-api-key: sk-any' -H 'anthropic-version: 2023-06-01' {_JSON}",
         {"model": "claude-sonnet-4-5", "max_tokens": 64, "messages": [{"role": "user", "content": "Say hello."}]},
     ),
@@ -52,14 +82,16 @@ def demo(port: int, data: str) -> int:
     listening = serve.bind(_HOST, port)
     admin_key = os.environ.get("GATEWAY_ADMIN_KEY") or "gw-admin-" + secrets.token_urlsafe(24)
     os.environ["GATEWAY_ADMIN_KEY"] = admin_key  # so that none is made, and kept, in the data folder
+    os.environ[_VENDOR_KEY] = "sk-demo"
     with listening, _sandbox() as vendors:
         key = serve.admin_key(data)
         config, simulated = _write_config(Path(data), vendors)
+        user_key = _issue_key(Path(data))
 
         def started(bound: int) -> None:
-            print(_welcome(f"http://{_HOST}:{bound}", admin_key, simulated, Path(data)), flush=True)
+            print(_welcome(f"http://{_HOST}:{bound}", admin_key, user_key, simulated, Path(data)), flush=True)
 
-        return serve.run(serve.load(config), config, key, None, _HOST, port, listening, started)
+        return serve.run(serve.load(config), config, key, None, _HOST, port, listening, data, started)
 
 
 @contextlib.contextmanager
@@ -89,7 +121,7 @@ def _write_config(data: Path, vendors: Running) -> tuple[str, list[str]]:
     providers |= {name: _entry(shipped[name], vendors.base_url(name)) for name in simulated}
     server = {"access_log": f"file:{_LOG}", "drain_seconds": _DRAIN_SECONDS}
     path = data / _CONFIG
-    text = msgspec.json.format(msgspec.json.encode({"server": server, "providers": providers}))
+    text = msgspec.json.format(msgspec.json.encode({"server": server, "providers": providers, "models": _MODELS}))
     try:
         path.write_bytes(b"# Written anew by every `gateway demo`. (JSON is YAML.)\n" + text + b"\n")
     except OSError as exc:
@@ -103,15 +135,29 @@ def _entry(provider: Provider, base_url: str) -> dict[str, Any]:
     meter = {pattern.decode(): dialects[-1] for pattern, dialects in METERED if b"*" not in pattern}
     meter |= {pattern.decode(): dialect for pattern, dialect in provider.meter}
     path = provider.base_path.decode()
-    return {"base_url": base_url + path, "aliases": provider.aliases, "speaks": provider.speaks, "meter": meter}
+    return {
+        "base_url": base_url + path, "aliases": provider.aliases, "speaks": provider.speaks, "meter": meter,
+        "keys": [f"env:{_VENDOR_KEY}"],
+    }  # fmt: skip
 
 
-def _welcome(base_url: str, admin_key: str, simulated: list[str], data: Path) -> str:
-    # A key for the unified surfaces belongs into this table once the gateway issues keys.
+def _issue_key(data: Path) -> str:
+    """A fresh key of the demo account, which gets credits to spend."""
+    try:
+        with contextlib.closing(connect(data / FILE)) as connection:
+            ledger.grant(connection, _ACCOUNT, _CREDITS * NANO, "for the demo")
+            return Keys(connection).create(name="demo", account=_ACCOUNT).text
+    except (OSError, sqlite3.Error) as exc:
+        raise serve.CannotStart(f"the data folder {data} cannot be used: {exc}; give another with --data") from exc
+
+
+def _welcome(base_url: str, admin_key: str, user_key: str, simulated: list[str], data: Path) -> str:
     rows = {
         "base URL": base_url,
-        "metrics": f"{base_url}/metrics (there is no dashboard yet; send the admin key as a Bearer token)",
+        "user key": user_key,
         "admin key": admin_key,
+        "metrics": f"{base_url}/metrics (there is no dashboard yet; send the admin key as a Bearer token)",
+        "prices": f"{base_url}/pricing.html",
         "access log": str(data / _LOG),
         "vendors": " ".join(sorted(simulated)),
     }
@@ -121,9 +167,11 @@ def _welcome(base_url: str, admin_key: str, simulated: list[str], data: Path) ->
         "",
         *(f"  {name:<10}  {value}" for name, value in rows.items()),
         "",
-        "Try it; any vendor key will do here:",
+        "Try it:",
     ]
     for title, options, path, headers, body in _CALLS:
         text = msgspec.json.encode(body).decode()
-        lines += ["", f"# {title}", f"curl {options} {base_url}{path} {headers} -d '{text}'"]
+        shown = headers.replace("USER_KEY", user_key)
+        lines += ["", f"# {title}", f"curl {options} {base_url}{path} {shown} -d '{text}'"]
+    lines += ["", "# what it cost", f"gateway credits history {_ACCOUNT} --data {data}"]
     return "\n".join([*lines, ""])

@@ -28,6 +28,10 @@ class GatewayError(Exception):
         self.retry_after = retry_after  # seconds
 
 
+class Internal(GatewayError):
+    """A mistake of the gateway's own."""
+
+
 class BadRequest(GatewayError):
     status, code, source = 400, "bad_request", Source.CLIENT
 

@@ -123,7 +123,7 @@ class Journal:
             return
         self.log.write(_encode(AccessLine(
             self.timestamp(), request_id or self.request_id(), series.surface, series.provider, model, status, up, down,
-            None if ttfb is None else round(ttfb, 6), round(duration, 6), _units(usage), None, end, error,
+            None if ttfb is None else round(ttfb, 6), round(duration, 6), units(usage), None, end, error,
         )))  # fmt: skip
 
     def refused(self, provider: str, error: GatewayError) -> str:
@@ -135,7 +135,7 @@ class Journal:
         return request_id
 
 
-def _units(usage: Usage | None) -> dict[str, float] | None:
+def units(usage: Usage | None) -> dict[str, float] | None:
     if usage is None:
         return None
     units: dict[str, float] = {

@@ -149,9 +149,16 @@ _decoder = msgspec.json.Decoder(Snapshot)
 
 
 class Metrics:
-    """All counters of one process. `connections` is asked at scrape time for (provider, state, number)."""
+    """All counters of one process. At scrape time `connections` is asked for (provider, state, number), `breakers` for
+    (provider, state: 0 closed, 1 half-open, 2 open), `holds` for how many are open.
+    """
 
     def __init__(self) -> None:
+        self.settlements: dict[str, int] = {}  # by outcome
+        self.costs: dict[str, int] = {}  # nano-credits by model
+        self.cache: dict[str, int] = {}  # looks into the response cache by result
+        self.breakers: Callable[[], Iterable[tuple[str, int]]] = lambda: ()
+        self.holds: Callable[[], int] = lambda: 0
         self._series: dict[tuple[str, str], Series] = {}
         self._added: dict[str, Histogram] = {}
         self._names: set[str] = set()
@@ -217,6 +224,15 @@ def _families(metrics: Metrics) -> Iterator[Family]:
                  _summed(([s.provider, outcome], n) for s in every for outcome, n in s.attempts.items()))  # fmt: skip
     yield Family("gateway_upstream_connections", "gauge", "Connections to vendors", ["provider", "state"],
                  [Row([provider, state], n) for provider, state, n in metrics.connections()])  # fmt: skip
+    yield Family("gateway_breaker_state", "gauge", "Circuit breakers: 0 closed, 1 half-open, 2 open", ["provider"],
+                 [Row([provider], state) for provider, state in metrics.breakers()])  # fmt: skip
+    yield Family("gateway_cost_nanocredits", "counter", "Charged, by the model that was asked for", ["model"],
+                 [Row([name], cost) for name, cost in metrics.costs.items()])  # fmt: skip
+    yield Family("gateway_holds_open", "gauge", "Calls whose most is held back", [], [Row([], metrics.holds())])
+    yield Family("gateway_settlements", "counter", "Holds closed, by outcome", ["outcome"],
+                 [Row([outcome], n) for outcome, n in metrics.settlements.items()])  # fmt: skip
+    yield Family("gateway_cache_requests", "counter", "Looks into the response cache", ["result"],
+                 [Row([result], n) for result, n in metrics.cache.items()])  # fmt: skip
     yield Family("gateway_websocket_sessions", "gauge", "Open WebSockets", ["provider"],
                  _summed(([s.provider], s.sessions) for s in every))  # fmt: skip
     yield Family("gateway_websocket_bytes", "counter", "Bytes through WebSockets", ["provider", "direction"],
@@ -228,11 +244,22 @@ def _gen_ai(every: list[Series], models: list[tuple[Series, str, ModelSeries]]) 
     """The same under OpenTelemetry's GenAI names."""
     used = [(s, name, m) for s, name, m in models if m.input.sum or m.output.sum]
     labels = ["gen_ai_provider_name", "gen_ai_request_model"]
-    yield _histograms("gen_ai_client_token_usage", "Tokens a call", [*labels, "gen_ai_token_type"], [
-        ([s.provider, name, kind], h) for s, name, m in used for kind, h in (("input", m.input), ("output", m.output))
-    ], _TOKENS)  # fmt: skip
-    called = [([s.provider], s.first_byte) for s in every if s.provider]
+    # Surfaces are no label here, so theirs are added up.
+    yield _histograms("gen_ai_client_token_usage", "Tokens a call", [*labels, "gen_ai_token_type"], _added(
+        ((s.provider, name, kind), h) for s, name, m in used for kind, h in (("input", m.input), ("output", m.output))
+    ), _TOKENS)  # fmt: skip
+    called = _added(((s.provider,), s.first_byte) for s in every if s.provider)
     yield _histograms("gen_ai_server_time_to_first_token", "Until an answer's first byte", labels[:1], called, _SECONDS)
+
+
+def _added(rows: Iterable[tuple[tuple[str, ...], Histogram]]) -> list[tuple[list[str], Histogram]]:
+    """One histogram for each set of labels."""
+    total: dict[tuple[str, ...], Histogram] = {}
+    for labels, histogram in rows:
+        into = total.setdefault(labels, Histogram(histogram.bounds))
+        into.counts = list(map(int.__add__, into.counts, histogram.counts))
+        into.sum += histogram.sum
+    return [(list(labels), histogram) for labels, histogram in total.items()]
 
 
 def _histograms(
@@ -246,6 +273,10 @@ def _summed(pairs: Iterable[tuple[list[str], int]]) -> list[Row]:
     for labels, value in pairs:
         total[tuple(labels)] = total.get(tuple(labels), 0) + value
     return [Row(list(labels), value) for labels, value in total.items()]
+
+
+# Gauges of which a sum would say nothing.
+_WORST = frozenset({"gateway_breaker_state"})
 
 
 def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
@@ -263,7 +294,8 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
                     rows[key] = Row(row.labels, row.value, list(row.counts))
                     into.rows.append(rows[key])
                 else:
-                    rows[key].value += row.value
+                    value = rows[key].value
+                    rows[key].value = max(value, row.value) if family.name in _WORST else value + row.value
                     rows[key].counts = [a + b for a, b in zip(rows[key].counts, row.counts, strict=True)]
     return list(merged.values())
 

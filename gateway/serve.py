@@ -8,17 +8,24 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
 
 import uvloop
 
+from gateway import semantic, systemd, workers
 from gateway import settings as configuration
-from gateway import systemd, workers
 from gateway.admin_key import AdminKey, open_admin_key, open_data
-from gateway.app import Gateway
+from gateway.books import Books
+from gateway.books_service import Service
 from gateway.errors import ConfigError
+from gateway.limits import Limits
 from gateway.settings import Settings
+from gateway.store.ledger import Ledger
+from gateway.store.sqlite import Unusable
 
 
 class CannotStart(Exception):
@@ -31,8 +38,8 @@ def load(config: str | None) -> Settings:
         settings = configuration.load(config, os.environ)
     except ConfigError as exc:
         raise CannotStart("\n".join(exc.problems)) from exc
-    if workers.siblings() is None:
-        for warning in settings.warnings:
+    if workers.siblings() is None and workers.books_place() is None:
+        for warning in (*settings.warnings, *semantic.problems(settings.models)):
             print(f"warning: {warning}", file=sys.stderr)
     return settings
 
@@ -52,11 +59,14 @@ def serve(config: str | None, host: str, port: int, count: int, data: str) -> in
     """Serves until SIGTERM or SIGINT; the exit code. Raises CannotStart."""
     settings = load(config)
     key = admin_key(data)
+    place = workers.books_place()
+    if place is not None:
+        return keep_books(settings, data, place)
     family = workers.siblings()
     if count > 1 and family is None:
         return _supervise(host, port, count)
     listening = workers.inherited_socket() or next(iter(systemd.take_sockets(os.environ)), None)
-    return run(settings, config, key, family, host, port, listening)
+    return run(settings, config, key, family, host, port, listening, data)
 
 
 def _supervise(host: str, port: int, count: int) -> int:
@@ -70,7 +80,7 @@ def _supervise(host: str, port: int, count: int) -> int:
     command = [sys.executable, "-m", "gateway", *sys.argv[1:]]
     if holder is not None and port == 0:
         command += ["--port", os.environ["GATEWAY_PORT"]]
-    return workers.Supervisor(command, count, given).run()
+    return workers.Supervisor(command, count, given, books=True).run()
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -96,6 +106,40 @@ def bind(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}:{port}: {(exc.strerror or str(exc)).lower()}; choose another with --host, --port"
         ) from exc
     return sock
+
+
+def keep_books(settings: Settings, data: str, place: workers.BooksPlace) -> int:
+    """The books process of several workers, until it is told to stop and all workers have gone. Raises CannotStart."""
+
+    _raise_file_limit()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    server = settings.server
+
+    async def main() -> int:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        try:
+            ledger = Ledger.open(Path(data), power=server.durability == "power", credits=server.credits, keep=True)
+        except Unusable as exc:
+            raise CannotStart(str(exc)) from exc
+        except (OSError, sqlite3.Error) as exc:
+            raise CannotStart(f"the data folder {data} cannot be used: {exc}; give another with --data") from exc
+        service = Service(Books(ledger, Limits(monotonic)), place.expected)
+        await service.listen(place.socket)
+        workers.accept_signals()
+        follower = loop.create_task(_outlive_not(os.getppid(), stop))
+        _settle_memory()
+        await stop.wait()
+        follower.cancel()
+        while service.connected:  # a signal to all at once reaches us before the workers have closed their calls
+            await asyncio.sleep(0.05)
+        await service.stop()
+        await ledger.stop()
+        return 0
+
+    return uvloop.run(main())
 
 
 def _settle_memory() -> None:
@@ -124,15 +168,16 @@ def _raise_file_limit() -> None:
 
 def run(
     settings: Settings, config: str | None, key: AdminKey, family: workers.Siblings | None,
-    host: str, port: int, listening: socket.socket | None, started: Callable[[int], None] | None = None,
+    host: str, port: int, listening: socket.socket | None, data: str, started: Callable[[int], None] | None = None,
 ) -> int:  # fmt: skip
     """One process, until it is told to stop. Raises CannotStart."""
+    from gateway.app import Gateway  # the books process starts without, four times as fast
 
     _raise_file_limit()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
 
     async def main() -> int:
-        gateway = Gateway(settings, config, key, family)
+        gateway = Gateway(settings, config, key, family, Path(data))
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -142,6 +187,8 @@ def run(
             bind(host, port).close()
         try:
             bound = await gateway.start(host, port, sock)
+        except Unusable as exc:
+            raise CannotStart(str(exc)) from exc
         except OSError as exc:
             raise CannotStart(f"cannot listen on {host}:{port}: {(exc.strerror or str(exc)).lower()}") from exc
         loop.add_signal_handler(signal.SIGHUP, gateway.reload)

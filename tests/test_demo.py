@@ -13,6 +13,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,8 +54,8 @@ def _demo(folder: Path) -> Iterator[Demo]:
         try:
             assert process.stdout is not None
             lines: list[str] = []
-            # The last thing that it prints is the third call and an empty line.
-            while sum(line.startswith("curl ") for line in lines) < 3:
+            # The last thing that it prints is what the calls have cost.
+            while not any(line.startswith("gateway credits") for line in lines):
                 line = process.stdout.readline()
                 assert line, (lines, process.stderr and process.stderr.read())
                 lines.append(line.rstrip("\n"))
@@ -68,21 +69,33 @@ def _run(line: str) -> str:
     return subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=30, check=True).stdout
 
 
-def test_the_printed_lines_work_and_are_metered(tmp_path: Path) -> None:
+def test_the_printed_lines_work_and_are_metered_and_charged(tmp_path: Path) -> None:
     with _demo(tmp_path) as demo:
         chat, stream, native = (_run(line) for line in demo.lines if line.startswith("curl "))
-        assert "edge gateway" in json.loads(chat)["choices"][0]["message"]["content"]
+        head, _, body = chat.partition("\n\n")
+        answer = json.loads(body)
+        assert "edge gateway" in answer["choices"][0]["message"]["content"]
         assert json.loads(native)["content"][0]["text"]
         events = [json.loads(line[6:]) for line in stream.splitlines() if line.startswith("data: {")]
         assert len(events) > 3
         assert stream.endswith("data: [DONE]\n\n")
         for provider, kind, tokens in (
-            ("openai", "input", json.loads(chat)["usage"]["prompt_tokens"]),
-            ("deepseek", "output", events[-1]["usage"]["completion_tokens"]),
+            ("deepseek", "input", answer["usage"]["prompt_tokens"]),
+            ("moonshot", "output", events[-1]["choices"][0]["usage"]["completion_tokens"]),
             ("anthropic", "output", json.loads(native)["usage"]["output_tokens"]),
         ):
             assert tokens > 0
             assert demo.tokens(provider, kind) == tokens
+        usage = answer["usage"]
+        cost = Decimal(usage["prompt_tokens"] * 2 + usage["completion_tokens"] * 8) / 10**6
+        assert f"x-gateway-cost: {cost:f}" in head
+        (asked,) = (line for line in demo.lines if line.startswith("gateway credits history"))
+        command = [sys.executable, "-m", *asked.split(), "--json"]
+        told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True).stdout
+        entries = json.loads(told, parse_float=Decimal)
+        assert [entry["outcome"] for entry in entries if entry["kind"] == "settle"] == ["complete"] * 2
+        charged = next(entry["request_id"] for entry in entries if entry["model"] == "deepseek-chat")
+        assert -sum(entry["amount"] for entry in entries if entry["request_id"] == charged) == cost
 
 
 def test_every_provider_is_simulated_or_gone(tmp_path: Path) -> None:
@@ -127,7 +140,7 @@ def test_every_start_has_a_new_admin_key_and_keeps_none(tmp_path: Path) -> None:
             keys.append(demo.admin_key)
     assert keys[0] != keys[1]
     for path in (tmp_path / "data").iterdir():
-        assert not any(key in path.read_text(encoding="utf-8") for key in keys), path
+        assert not any(key.encode() in path.read_bytes() for key in keys), path
 
 
 def test_a_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import BadRequest, BadUpstreamReply, UnsupportedMethod
 from gateway.wire import body, head
-from gateway.wire.head import CHUNKED, METHODS, UNTIL_CLOSE, parse_request, parse_response, rebuild_request
+from gateway.wire.head import CHUNKED, METHODS, UNTIL_CLOSE, parse_request, parse_response, rebuild_request, retry_after
 from tests.heads import BAD_REQUESTS, BAD_RESPONSES, GET, OK, POST, Judge
 
 CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
@@ -445,3 +445,22 @@ def test_patterns_are_linear_by_construction(module: Any) -> None:
 
 def test_the_check_of_patterns_sees_a_greedy_one() -> None:
     assert _repeats(grammar.parse("(?:a(b*+|c+)x)")) == ["POSSESSIVE_REPEAT", "MAX_REPEAT"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        (b"", None),
+        (b"Retry-After: 7\r\n", 7),
+        (b"retry-after: 1.5\r\n", 1.5),
+        (b"Retry-After-Ms: 250\r\n", 0.25),
+        (b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:50:07 GMT\r\n", 30),
+        (b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:49:07 GMT\r\n", 0),
+        (b"Retry-After: Sun, 06 Nov 1994 08:50:07 GMT\r\n", None),
+        (b"Retry-After: soon\r\nDate: never\r\n", None),
+        (b"Retry-After: -3\r\n", None),
+        (b"Retry-After: 99999999999\r\n", None),
+    ],
+)
+def test_how_long_a_vendor_asks_to_wait(fields: bytes, seconds: float | None) -> None:
+    assert retry_after(b"HTTP/1.1 429 Too Many Requests\r\n" + fields + b"\r\n") == seconds

@@ -71,7 +71,7 @@ def test_the_exposition_says_what_was_counted() -> None:
 
 
 def test_nothing_counted_is_a_good_exposition() -> None:
-    assert samples(exposition(Metrics().snapshot())) == {}
+    assert samples(exposition(Metrics().snapshot())) == {("gateway_holds_open", frozenset()): 0}
 
 
 def test_the_number_of_models_is_bounded() -> None:
@@ -149,3 +149,24 @@ def test_counts_do_not_wait_for_ever() -> None:
     found = samples(exposition(made.snapshot()))
     assert value(found, "gateway_request_duration_seconds_count", surface="passthrough", provider="x") == 12288
     assert value(found, "gateway_time_to_first_byte_seconds_count", surface="passthrough", provider="x") == 0
+
+
+def test_no_sample_comes_twice_though_several_surfaces_count_it() -> None:
+    metrics = Metrics()
+    for surface in ("passthrough", "chat"):
+        series = metrics.series(surface, "openai")
+        series.time(1.0, 0.5, 0.1)
+        series.model("gpt-4o").count(Usage(10, output=5))
+    lines = [line.rpartition(" ")[0] for line in exposition(metrics.snapshot()).decode().splitlines() if line[0] != "#"]
+    assert len(lines) == len(set(lines))
+    text = exposition(metrics.snapshot()).decode()
+    assert 'gen_ai_server_time_to_first_token_count{gen_ai_provider_name="openai"} 2.0' in text
+    assert 'gen_ai_token_type="input"} 20.0' in text
+
+
+def test_breakers_of_several_workers_are_not_added_up() -> None:
+    one, other = Metrics(), Metrics()
+    one.breakers = lambda: [("openai", 2)]
+    other.breakers = lambda: [("openai", 1)]
+    text = exposition(merge([one.snapshot(), other.snapshot()])).decode()
+    assert 'gateway_breaker_state{provider="openai"} 2.0' in text

@@ -18,7 +18,7 @@ from gateway.workers import Siblings
 
 WORKER = """
 import os, pathlib, signal, sys, time
-folder, index = os.environ["GATEWAY_WORKER_FOLDER"], os.environ["GATEWAY_WORKER_INDEX"]
+folder, index = os.environ["GATEWAY_WORKER_FOLDER"], os.environ.get("GATEWAY_WORKER_INDEX", "books")
 notes = pathlib.Path(sys.argv[1])
 with (notes / f"started-{index}").open("a") as file:
     file.write(f"{os.getpid()}\\n")
@@ -26,13 +26,17 @@ def note(number, _):
     with (notes / f"signal-{index}").open("a") as file:
         file.write(f"{number}\\n")
     if number == signal.SIGTERM:
+        (notes / f"before-{index}").write_text(" ".join(sorted(path.name for path in notes.glob("ended-*"))))
+        (notes / f"ended-{index}").touch()
         sys.exit(int(sys.argv[2]))
 for number in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, note)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP, signal.SIGINT})
 if sys.argv[3] != "0":
     sys.exit(int(sys.argv[3]))
-pathlib.Path(folder, f"{index}.sock").touch()
+(notes / f"expects-{index}").write_text(os.environ.get("GATEWAY_BOOKS_EXPECT", ""))
+if index != "books":
+    pathlib.Path(folder, f"{index}.sock").touch()
 while True:
     time.sleep(10)
 """
@@ -92,11 +96,12 @@ def test_who_has_siblings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 
 class Parent:
-    """A supervisor of two workers, and what those noted."""
+    """A supervisor of two workers, perhaps with books, and what those noted."""
 
-    def __init__(self, notes: Path, exits: int = 0, starts: int = 0) -> None:
+    def __init__(self, notes: Path, exits: int = 0, starts: int = 0, books: bool = False) -> None:
         self.notes = notes
-        command = [sys.executable, "-c", PARENT, WORKER, str(notes), str(exits), str(starts)]
+        code = PARENT.replace("None)", f"None, books={books})")
+        command = [sys.executable, "-c", code, WORKER, str(notes), str(exits), str(starts)]
         environment = {**os.environ, "PYTHONPATH": str(Path(workers.__file__).parent.parent)}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment)
 
@@ -173,3 +178,52 @@ async def test_a_stop_just_before_a_replacement_leaves_nobody_behind(tmp_path: P
 
 async def test_workers_that_cannot_start_end_the_parent(tmp_path: Path) -> None:
     assert Parent(tmp_path, starts=2).end()[0] == 2
+
+
+def test_who_keeps_the_books(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert workers.books_place() is None
+    assert workers.books_socket() is None
+    monkeypatch.setenv("GATEWAY_WORKER_FOLDER", str(tmp_path))
+    assert workers.books_place() is None  # a worker
+    assert workers.books_socket() == tmp_path / "books.socket"
+    monkeypatch.setenv("GATEWAY_BOOKS_EXPECT", "3")
+    assert workers.books_place() == (tmp_path / "books.socket", 3)
+
+
+async def test_the_books_begin_before_the_workers_and_end_after_them(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, books=True)
+    for name in ("0", "1", "books"):
+        await parent.until(f"started-{name}", 1)
+        await parent.until(f"expects-{name}", int(name == "books"))
+    parent.process.terminate()
+    assert parent.end() == (0, "")
+    assert parent.lines("expects-books") == ["0"]
+    assert parent.lines("before-books") == ["ended-0", "ended-1"]
+
+
+async def test_dead_books_are_replaced_and_told_who_was_there(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, books=True)
+    for name in ("0", "1", "books"):
+        await parent.until(f"started-{name}", 1)
+    os.kill(int(parent.lines("started-books")[0]), signal.SIGKILL)
+    first, second = await parent.until("started-books", 2)
+    assert first != second
+    (tmp_path / "expects-books").unlink(missing_ok=True)
+    os.kill(int(second), signal.SIGKILL)  # young when it died: not at once, but again
+    assert await parent.until("expects-books", 1) == ["2"]
+    parent.process.terminate()
+    code, said = parent.end()
+    assert (code, said.count("the books ended with -9")) == (0, 2)
+    assert [len(parent.lines(f"started-{index}")) for index in range(2)] == [1, 1]
+
+
+async def test_books_that_cannot_start_end_all(tmp_path: Path) -> None:
+    assert Parent(tmp_path, starts=2, books=True).end()[0] == 2
+
+
+async def test_books_that_end_badly_show_in_the_exit_code(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, exits=3, books=True)
+    for name in ("0", "1", "books"):
+        await parent.until(f"started-{name}", 1)
+    parent.process.terminate()
+    assert parent.end()[0] == 1

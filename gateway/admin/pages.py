@@ -21,8 +21,11 @@ def build(
     serving: Callable[[], bool],
     exposition: Callable[[], Awaitable[bytes]],
     request_id: Callable[[], str],
+    public: Callable[[web.Application], None] = lambda _: None,
 ) -> web.Application:
-    """The aiohttp application. `serving`: whether new work is taken; `exposition`: the metrics of all workers."""
+    """The aiohttp application. `serving`: whether new work is taken; `exposition`: the metrics of all workers; `public`
+    adds the routes of the unified surfaces.
+    """
 
     async def healthz(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
@@ -54,6 +57,7 @@ def build(
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
+    public(app)
     app.router.add_route("*", "/{tail:.*}", nothing)
     return app
 

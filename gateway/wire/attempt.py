@@ -98,7 +98,7 @@ class Attempt:
         try:
             while True:
                 end = data.find(b"\r\n\r\n", seen - 3 if seen > 3 else 0) + 4
-                if end < 4:
+                if end < 4 or end > MAX_HEAD:
                     if len(data) > MAX_HEAD or hopeless(data, seen):
                         raise BadUpstreamReply("the vendor's response head is malformed or too long")
                     self._buffer = data

@@ -26,7 +26,7 @@ class Listener(Protocol):
 
     def start(self) -> None: ...
     def client_left(self) -> None: ...
-    def time_is_up(self, reason: str) -> None: ...
+    def time_is_up(self) -> None: ...
 
 
 class ClientLeft(Exception):
@@ -58,7 +58,7 @@ class Call:
     # -- the request ---------------------------------------------------------------------------------------------------
 
     def start(self, head: bytes, length: int, data: bytes) -> bytes:
-        """Takes what there is of the body; returns what lies behind the request. Raises BadRequest."""
+        """Takes what there is of the body; returns what lies behind the request."""
         rest = b""
         if length == len(data):
             self._size = length
@@ -72,7 +72,7 @@ class Call:
             if length > self.plan.max_body:
                 self._too_large()
             else:
-                rest = self._take(data)
+                rest = self._begin(data)
         self.listener.start()
         if self._expecting and self._incoming is not None and not self.ended and not data:
             self.client.transport.write(_CONTINUE)
@@ -83,15 +83,15 @@ class Call:
         if self._incoming is None:
             self.client.hold(data)
             return
-        try:
-            rest = self._take(data)
-        except BadRequest as error:
-            self._incoming = None
-            self.keep_client = False
-            self._body.fail(error)
-            return
-        if rest:
+        if rest := self._begin(data):
             self.client.hold(rest)
+
+    def _begin(self, data: bytes) -> bytes:
+        try:
+            return self._take(data)
+        except BadRequest as error:
+            self.fail(error)
+            return b""
 
     def _take(self, data: bytes) -> bytes:
         """Takes bytes of the body; what lies behind its end is returned. Raises BadRequest."""
@@ -159,7 +159,7 @@ class Call:
 
     def cut(self) -> None:
         """The gateway stops (drain): what is not over now is cut."""
-        self.listener.time_is_up("limit")
+        self.listener.time_is_up()
 
     def cut_off(self) -> None:
         """Ends the answer visibly in its middle."""
@@ -207,7 +207,7 @@ class Call:
         """Called now and then: enforces every time limit."""
         if self.left:
             if now >= self.deadline:
-                self.listener.time_is_up("client_left")
+                self.listener.time_is_up()
                 return
         elif self.client.gone():
             self.client.transport.abort()

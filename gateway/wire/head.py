@@ -7,7 +7,9 @@ rule, edit its pattern or table and the corpus in tests/test_head.py together.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from email.utils import parsedate_to_datetime
 
 from gateway.errors import BadRequest, BadUpstreamReply, UnsupportedMethod
 
@@ -356,6 +358,24 @@ def _without(head: bytes, low: bytes, names: list[bytes], one_length: bool) -> b
         seen = seen or name == b"content-length"
         kept.append(line)
     return b"\r\n".join(kept)
+
+
+_RETRY_AFTER = re.compile(rb"\r\nretry-after(-ms)?+:[ \t]*+([^\r]*+)", re.IGNORECASE)
+_DATE = re.compile(rb"\r\ndate:[ \t]*+([^\r]*+)", re.IGNORECASE)
+
+
+def retry_after(head: bytes) -> float | None:
+    """Seconds that a validated response head asks to wait; None if it does not say."""
+    for milliseconds, value in _RETRY_AFTER.findall(head):
+        value = value.strip()
+        if re.fullmatch(rb"[0-9]{1,9}+(?:\.[0-9]{1,9}+)?+", value):
+            return float(value) / (1000 if milliseconds else 1)
+        if (sent := _DATE.search(head)) is not None:
+            # A moment; the answer's own Date says from when, so that no two clocks are compared.
+            with contextlib.suppress(ValueError, TypeError):
+                moments = [parsedate_to_datetime(text.decode("latin-1")) for text in (value, sent[1])]
+                return max(0.0, (moments[0] - moments[1]).total_seconds())
+    return None
 
 
 def without_field(head: bytes, lower: bytes) -> bytes:

@@ -50,8 +50,12 @@ class Gateway:
         server: dict[str, Any] | None = None,
         providers: dict[str, Any] | None = None,
         workers: int = 1,
+        models: dict[str, Any] | None = None,
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.directory = directory
+        self.models = models or {}
+        self.environment = environment or {}
         self.port, self.vendor_port, self.metrics_port = free_port(), free_port(), free_port()
         self.config = directory / "providers.yaml"
         self.data = directory / "data"
@@ -80,13 +84,14 @@ class Gateway:
 
     def write_config(self) -> None:
         # JSON is YAML, too
-        self.config.write_text(json.dumps({"server": self.server, "providers": self.providers}, indent=1))
+        sections = {"server": self.server, "providers": self.providers, "models": self.models}
+        self.config.write_text(json.dumps(sections, indent=1))
 
     def start(self) -> None:
         self.write_config()
         arguments = ["--config", str(self.config), "--host", "127.0.0.1", "--port", str(self.port)]
         arguments += ["--data", str(self.data), "--workers", str(self.workers)]
-        environment = {**os.environ, "GATEWAY_ADMIN_KEY": ADMIN_KEY, "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "GATEWAY_ADMIN_KEY": ADMIN_KEY, "PYTHONUNBUFFERED": "1", **self.environment}
         with (self.directory / "stdout").open("wb") as out, (self.directory / "stderr").open("wb") as err:
             self._process = subprocess.Popen(COMMAND + arguments, stdout=out, stderr=err, env=environment)
         self._wait_ready()

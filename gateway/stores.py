@@ -1,0 +1,74 @@
+"""What a serving process opens in its data folder: keys, books, cached answers."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from time import monotonic
+
+from gateway import workers
+from gateway.auth import Auth
+from gateway.books import Bookkeeping, Books
+from gateway.books_client import RemoteBooks
+from gateway.cache import AnswerCache
+from gateway.limits import Limits
+from gateway.settings import ServerSettings
+from gateway.store.answers import Answers
+from gateway.store.keys import Keys
+from gateway.store.ledger import Ledger
+from gateway.store.sqlite import FILE, Unusable, connect
+
+# How long a worker waits for the books to be there before it serves what needs none.
+_BOOKS_SECONDS = 5.0
+# How long closing waits for what the disk, or the books, have not taken yet.
+_CLOSE_SECONDS = 20.0
+
+
+class Stores:
+    """`open` before use; `close` after the last call has ended."""
+
+    def __init__(
+        self, auth: Auth, connection: sqlite3.Connection, books: Bookkeeping, cache: AnswerCache, ledger: Ledger | None
+    ) -> None:
+        self.auth = auth
+        self.books = books
+        self.cache = cache
+        self._connection = connection
+        self._ledger = ledger
+
+    @classmethod
+    async def open(cls, data: Path, server: ServerSettings) -> Stores:
+        """Raises Unusable where the folder cannot be used, or belongs to another gateway."""
+        try:
+            return await cls._open(data, server)
+        except Unusable:
+            raise
+        except (OSError, sqlite3.Error) as exc:
+            raise Unusable(f"the data folder {data} cannot be used: {exc}; give another with --data") from exc
+
+    @classmethod
+    async def _open(cls, data: Path, server: ServerSettings) -> Stores:
+        power = server.durability == "power"
+        socket = workers.books_socket()
+        ledger = None
+        books: Bookkeeping
+        if socket is None:
+            ledger = Ledger.open(data, power=power, credits=server.credits)
+            books = Books(ledger, Limits(monotonic))
+        else:
+            books = remote = RemoteBooks(socket)
+            await remote.start(_BOOKS_SECONDS)
+        connection = connect(data / FILE, power)
+        keys = Keys(connection)
+        auth = Auth(keys.find, keys.version, monotonic, time.time)
+        return cls(auth, connection, books, AnswerCache(Answers(data / "cache.db")), ledger)
+
+    async def close(self) -> None:
+        """Writes what is not written yet."""
+        if isinstance(self.books, RemoteBooks):
+            await self.books.stop(_CLOSE_SECONDS)
+        if self._ledger is not None:
+            await self._ledger.stop()
+        self._connection.close()
+        await self.cache.close()

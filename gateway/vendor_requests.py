@@ -1,0 +1,78 @@
+"""The head of a unified call's request to a vendor: the client's own headers with the vendor's address and our key."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from gateway.auth import stripped
+from gateway.providers import Provider, Table
+from gateway.relay import Pools
+from gateway.wire.head import HOP_BY_HOP, Request
+from gateway.wire.pool import Destination, Pool
+from gateway.wire.signing import signed
+
+# Besides keys and cookies (`auth.stripped`) and hop-by-hop fields: what frames this one message, what says where the
+# client is, and what a browser adds. Answers are read on their way, so they are asked for without compression.
+_LEFT_OUT = frozenset(
+    b"host content-length accept-encoding expect forwarded via origin referer x-real-ip x-request-id".split()
+)
+_LEFT_OUT_PREFIXES = (b"x-gateway-", b"x-forwarded-", b"sec-", b"cf-", b"access-control-")
+
+Lines = tuple[tuple[bytes, bytes], ...]  # (lower-case name, the whole line)
+
+
+def forwardable(request: Request) -> Lines:
+    """The client's header lines that may go to a vendor, in order."""
+    return tuple(
+        (lower, name + b": " + value + b"\r\n")
+        for name, value, lower in stripped(request.headers)
+        if lower not in _LEFT_OUT
+        and lower not in HOP_BY_HOP
+        and lower not in request.listed
+        and not lower.startswith(_LEFT_OUT_PREFIXES)
+    )
+
+
+class Heads:
+    """Makes heads, and remembers those parts that depend on the target only. One for each configuration."""
+
+    def __init__(self, table: Table, pools: Pools, connect_timeout: float) -> None:
+        self._table = table
+        self._pools = pools
+        self._connect_timeout = connect_timeout
+        # Bounded by the configuration: providers x dialects x models x keys.
+        self._known: dict[tuple[str, str, str, str], tuple[Pool, bytes]] = {}
+
+    def head(
+        self, provider: Provider, dialect: str, model: str, key: str, lines: Lines, method: str = ""
+    ) -> tuple[Pool, bytes]:
+        """Where a request goes, and its head up to Content-Length. `method` is what is appended to the path."""
+        place = (provider.id, dialect + method, model, key)
+        known = self._known.get(place)
+        if known is None:
+            known = self._known[place] = self._made(provider, dialect, model, key, method)
+        pool, begin = known
+        if provider.headers:
+            own = {name.lower().encode() for name in provider.headers}
+            lines = tuple(line for line in lines if line[0] not in own)
+        return pool, begin + b"".join([line for _, line in lines])
+
+    def _made(self, provider: Provider, dialect: str, model: str, key: str, method: str) -> tuple[Pool, bytes]:
+        path = provider.speaks[dialect].replace("{model}", quote(model, safe="/:@")).encode() + method.encode()
+        origin, base_path = self._table.target(provider, path)
+        proxy = provider.proxy.get() if provider.proxy is not None else None
+        destination = Destination(origin.scheme, origin.host, origin.port, proxy, provider.ca)
+        pool = self._pools.get(provider.id, destination, provider.max_connections, self._connect_timeout)
+        target, credentials = signed(provider.auth, dialect, key, base_path + path)
+        added = [
+            name.encode() + b": " + value.encode() + b"\r\n"
+            for name, secret in provider.headers.items()
+            if (value := secret.get()) is not None
+        ]
+        begin = [b"POST ", target, b" HTTP/1.1\r\nHost: ", destination.authority, b"\r\n", credentials, *added]
+        return pool, b"".join([*begin, b"Accept-Encoding: identity\r\n"])
+
+
+def request(begin: bytes, body: bytes) -> bytes:
+    """Head and body in one piece."""
+    return b"%bContent-Length: %d\r\n\r\n%b" % (begin, len(body), body)

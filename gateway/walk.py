@@ -1,0 +1,423 @@
+"""The walk of one unified call: caller, request, model, cache, admission, attempts, answer, settlement.
+
+```
+ caller ─► body ─► peek ─► model ─► cache ──hit──────────────► admit ─► replay ─► settle
+                                      └─miss─► admit ─► attempts ─► answer ─► settle ─► the last bytes
+                                                 ▲         │ one after the other until a good first byte
+                                                 └─────────┴── every way out closes what was admitted, once
+```
+
+Read `_run` first. Nothing after `_first_answer` is tried again, and `_close` is the one place where a hold ends. The
+walk does not stop when its client leaves: the vendor's bill comes all the same (docs/money.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gateway import cache, outcomes, prices, types
+from gateway.call_cache import CallCache
+from gateway.call_record import CallRecord
+from gateway.client_answers import LAST_CHUNK, Field, chunk, head, refusal
+from gateway.dialects.error_forms import error_event, scrubbed
+from gateway.dialects.request import Peek, peek
+from gateway.errors import GatewayError, Internal, NoTarget, UpstreamTimeout
+from gateway.limits import Standing, headers
+from gateway.models import Model
+from gateway.outcomes import ESTIMATE, NOTHING, Ending
+from gateway.reply import Reply, VendorRefused
+from gateway.routing import Route
+from gateway.types import Caller, Charge, Usage
+from gateway.vendor_calls import VendorCall, failure_of, outcome_of
+from gateway.wire.call import Call, ClientLeft
+from gateway.wire.decompress import decompressor
+from gateway.wire.waiting import Walk
+
+if TYPE_CHECKING:
+    from gateway.cache import Entry
+    from gateway.unified import CallHead, Unified
+
+_log = logging.getLogger("gateway")
+_MOST_OUTPUT = 4096  # tokens that an answer may have where neither the request nor the model says
+
+
+class CallWalk:
+    """Decides about one `wire.call.Call`, as its listener."""
+
+    caller: Caller | None = None
+    peek: Peek
+    model: Model
+    reply: Reply | None = None
+    route: Route | None = None  # of the last attempt
+    cache: CallCache | None = None
+    _admitted = False
+    _closed = False
+    _hold = 0
+    _dropped: tuple[str, ...] = ()
+    _standing: Standing | None = None
+    _time_is_up = False
+
+    def __init__(self, unified: Unified, head: CallHead, call: Call) -> None:
+        self.unified = unified
+        self.head = head
+        self.call = call
+        self.record = CallRecord(unified.journal, head.surface.name)
+
+    # -- what the call tells -------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        Walk(self._run(), self._crashed).go()
+
+    def client_left(self) -> None:
+        self.call.deadline = self.unified.edge().now + self.unified.server.drain_on_disconnect
+
+    def time_is_up(self) -> None:
+        """The gateway stops, or a client that left has been waited for long enough."""
+        if self._time_is_up:
+            return
+        self._time_is_up = True
+        error = UpstreamTimeout("the gateway is stopping and could not wait any longer")
+        if self.call.fetch is not None:
+            self.call.fetch.abandon()
+        self.call.body().fail(error)
+        if self.reply is not None:
+            self.reply.broken(error)
+
+    # -- the walk ------------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            self.caller = self.unified.caller(self.head.digest)
+            self.record.identify(self.caller)
+            self.peek = peek(self.head.surface.dialect, await self.call.body())
+            self.model = self.unified.model(self.caller, self.peek, self.head)
+            self.record.model = self.peek.model  # only names that exist: labels are bounded
+            kept = await self._look_into_cache()
+            await self._admit(self._most() if kept is None else self._price_of_hit())
+        except ClientLeft:
+            self._end(types.END_CLIENT_LEFT, 499)
+            self.call.cut_off()
+            return
+        except GatewayError as error:
+            await self._refuse(error)
+            return
+        if kept is not None:
+            await self._replay(kept)
+            return
+        try:
+            reply = await self._first_answer()
+        except GatewayError as error:
+            await self._close(self._charge(self._nothing_seen(), _none))
+            await self._refuse(error)
+            return
+        if reply.stream is None:
+            await self._pass_document(reply)
+        else:
+            await self._pass_stream(reply)
+
+    async def _admit(self, amount: int) -> None:
+        """Takes from the limits and holds the money, or raises; from here on `_close` is owed."""
+        assert self.caller is not None
+        tokens = self.peek.input_tokens + self._most_output() * self.peek.n if self.caller.tpm is not None else 0
+        self._standing = await self.unified.books.admit(self.caller, self.record.request_id, tokens, amount)
+        self._hold = amount
+        self._admitted = True
+
+    def _most(self) -> int:
+        """The most that the call can cost: what is held."""
+        price = self.model.price
+        if not (price.rates or price.tables):
+            return 0
+        return prices.most(
+            price, self.peek.input_tokens, self._most_output(), self.peek.n, documents=self._documents()
+        )
+
+    def _most_output(self) -> int:
+        if not self.head.surface.streams:
+            return 0  # vectors and scores are no tokens
+        return self.peek.max_output or self.model.features.max_output or _MOST_OUTPUT
+
+    def _documents(self) -> int:
+        return self.peek.count if self.head.surface.dialect == "jina.rerank" else 0
+
+    # -- attempts ------------------------------------------------------------------------------------------------------
+
+    async def _first_answer(self) -> Reply:
+        """The first good answer: a document that was judged, or a stream that has begun well. Raises GatewayError."""
+        unified, surface = self.unified, self.head.surface
+        usable = unified.usable(surface)
+        last: GatewayError | None = None
+        for route in unified.router.routes(self.model, usable):
+            if self.call.left or self._time_is_up:
+                break
+            self.route = route
+            route.begin()
+            try:
+                reply = await self._attempt(route)
+            except GatewayError as error:
+                last = error
+                failure = failure_of(error)
+                if not self._time_is_up:
+                    route.failed(failure)
+                self._attempt_done(error)
+                if not failure.failover:
+                    break
+            except BaseException:
+                route.done()
+                raise
+            else:
+                route.succeeded(self.record.seconds_to_answer)
+                return reply
+        raise last or NoTarget(
+            "every target of this model rests after failures, or has no key; try again in a moment",
+            retry_after=unified.router.wakes(self.model, usable),
+        )
+
+    async def _attempt(self, route: Route) -> Reply:
+        call = self.call
+        vendor_call = VendorCall(self.unified, self.head.surface.dialect, self.head.lines, self.peek, route)
+        reply = self.reply = Reply(
+            route.dialect, vendor_call.hides_usage, self.peek.n, decompressor, self._write_piece, self.record.answered
+        )
+        fetch = call.fetch = vendor_call.fetch(reply)
+        self.record.handed()
+        fetch.start(vendor_call.request)
+        try:
+            await reply.begun
+            if reply.stream is None:
+                vendor_call.judge(reply)
+        except GatewayError:
+            fetch.abandon()
+            call.fetch = None
+            raise
+        self._dropped = vendor_call.dropped
+        return reply
+
+    def _attempt_done(self, error: GatewayError | None) -> None:
+        assert self.route is not None
+        self.route.done()
+        self.record.attempt(self.route.provider.id, outcome_of(error))
+
+    # -- answers -------------------------------------------------------------------------------------------------------
+
+    async def _pass_document(self, reply: Reply) -> None:
+        call, verdict, body = self.call, reply.verdict, reply.body
+        assert verdict is not None
+        self._attempt_done(None)
+        charge = self._charge(
+            Ending(finished=True, filtered=verdict.filtered, left=call.left, usage=verdict.usage, zero=verdict.zero),
+            lambda: verdict.output_tokens,
+        )
+        fields = [*self._fields(), (b"x-gateway-cost", prices.decimal(charge.cost).encode())]
+        if charge.estimated:
+            fields.append((b"x-gateway-estimated", b"true"))
+        if self.cache is not None:
+            self.cache.take(body)
+            self.cache.keep(reply.content_type, charge, streamed=False)
+        await self._close(charge)
+        self.record.first_byte()
+        call.write(head(reply.status, reply.content_type, fields, len(body), self._keeps()) + body)
+        self._finish()
+
+    async def _pass_stream(self, reply: Reply) -> None:
+        call, stream = self.call, reply.stream
+        assert stream is not None
+        call.write(head(reply.status, reply.content_type, self._fields(), None, self._keeps(), call.plan.old))
+        self.record.first_byte()
+        self._write_piece(reply.go_live())
+        if call.client.full and not call.left and call.fetch is not None:
+            call.fetch.pause()
+        await reply.over
+        ending = Ending(
+            finished=stream.finished, filtered=stream.filtered, error=stream.error is not None, left=call.left,
+            given_up=self._time_is_up and not stream.ended, usage=stream.usage(), zero=stream.zero,
+        )  # fmt: skip
+        charge = self._charge(ending, stream.output_tokens_estimate)
+        await self._close(charge)
+        if not stream.finished or stream.error is not None:
+            self._cut_stream(reply)
+            return
+        # The charge is safe: now the client may see the end.
+        self._write_piece(reply.pass_on())
+        await reply.closed
+        self._attempt_done(None)
+        if self.cache is not None:
+            self.cache.keep(reply.content_type, charge, streamed=True)
+        if not call.plan.old:
+            call.write(LAST_CHUNK)
+        self._finish()
+
+    def _cut_stream(self, reply: Reply) -> None:
+        """An error in the middle is told in the client's own form; with or without one, the cut must show."""
+        call, error = self.call, reply.broken_by
+        if isinstance(error, VendorRefused):
+            self._write_piece(error_event(self.head.surface.dialect, self._cleaned(error).error))
+        if call.fetch is not None:
+            call.fetch.abandon()
+        self._attempt_done(error)
+        if call.left:
+            reason = types.END_CLIENT_LEFT
+        elif self._time_is_up:
+            reason = types.END_LIMIT
+        elif isinstance(error, UpstreamTimeout):
+            reason = types.END_IDLE_TIMEOUT
+        else:
+            reason = types.END_VENDOR_TRUNCATED
+        self._end(reason, 200, error.code if error is not None else "")
+        call.cut_off()
+
+    def _write_piece(self, data: bytes) -> None:
+        if data:
+            self.call.write(chunk(data, self.call.plan.old))
+            if self.cache is not None:
+                self.cache.take(data)
+
+    # -- the cache -----------------------------------------------------------------------------------------------------
+
+    async def _look_into_cache(self) -> Entry | None:
+        if self.model.cache is None:
+            return None
+        self.cache = CallCache(self)
+        return await self.cache.look()
+
+    def _price_of_hit(self) -> int:
+        return self.model.cache.price if self.model.cache is not None else 0
+
+    async def _replay(self, entry: Entry) -> None:
+        assert self.caller is not None
+        call, cost = self.call, self._price_of_hit()
+        await self._close(Charge(
+            self.record.request_id, self.caller.account, self.caller.key_id, types.OUTCOME_CACHED, cost,
+            self.peek.model, entry.provider, entry.usage,
+        ))  # fmt: skip
+        made_by = [(b"x-gateway-provider", entry.provider.encode()), (b"x-gateway-model", _field(entry.model))]
+        fields = [*self._fields(), *made_by]
+        self.record.first_byte()
+        if not entry.streamed:
+            fields.append((b"x-gateway-cost", prices.decimal(cost).encode()))
+            call.write(head(200, entry.content_type, fields, len(entry.body), self._keeps()) + entry.body)
+        else:
+            call.write(head(200, entry.content_type, fields, None, self._keeps(), call.plan.old))
+            for piece in cache.pieces(entry):
+                call.write(chunk(piece, call.plan.old))
+            if not call.plan.old:
+                call.write(LAST_CHUNK)
+        self._finish()
+
+    # -- money ---------------------------------------------------------------------------------------------------------
+
+    def _nothing_seen(self) -> Ending:
+        """No answer came: nothing is charged, whoever is to blame."""
+        return Ending(error=not self.call.left, left=self.call.left, given_up=True, zero=True)
+
+    def _charge(self, ending: Ending, output_tokens: Callable[[], int]) -> Charge:
+        """What the call is charged, by how it ended."""
+        assert self.caller is not None
+        outcome, basis = outcomes.outcome(ending)
+        if outcome == types.OUTCOME_CLIENT_LEFT and not self.record.tried and self.reply is None:
+            outcome = types.OUTCOME_CANCELLED  # no vendor was called
+        usage, estimated = ending.usage, False
+        if basis == ESTIMATE:
+            usage, estimated = Usage(self.peek.input_tokens, output=output_tokens()), True
+            if outcome == types.OUTCOME_NO_USAGE and self.unified.server.missing_usage == "free":
+                basis = NOTHING
+        cost = 0
+        parts: tuple[prices.Part, ...] = ()
+        if basis != NOTHING and usage is not None:
+            cost, parts = prices.cost(self.model.price, usage, documents=self._documents())
+        if ending.given_up and usage is not None:
+            estimated = True  # what was seen is not the vendor's last word
+            if cost > self._hold:
+                cost, parts = self._hold, ()
+        self.record.usage, self.record.estimated = usage, estimated
+        return Charge(
+            self.record.request_id, self.caller.account, self.caller.key_id, outcome, cost, self.peek.model,
+            self.route.provider.id if self.route is not None else "", usage, parts, estimated,
+        )  # fmt: skip
+
+    async def _close(self, charge: Charge) -> None:
+        """Closes the hold, once; returns when that is durable."""
+        if self._closed or not self._admitted:
+            return
+        self._closed = True
+        self.record.cost, self.record.outcome = charge.cost, charge.outcome
+        await self.unified.books.close(charge, charge.usage.total if charge.usage is not None else 0)
+
+    # -- the head and the end ------------------------------------------------------------------------------------------
+
+    def _fields(self) -> list[Field]:
+        """The gateway's own fields of an answer."""
+        fields = [(b"x-request-id", self.record.request_id.encode()), *self.head.fields]
+        if self.route is not None:
+            fields += [
+                (b"x-gateway-provider", self.route.provider.id.encode()),
+                (b"x-gateway-model", _field(self.route.target.model)),
+            ]
+        if self._admitted:
+            fields.append((b"x-gateway-attempts", b"%d" % self.record.attempts))
+        if self.cache is not None:
+            fields.append((b"x-gateway-cache", self.cache.result.encode()))
+        if self._dropped:
+            fields.append((b"x-gateway-dropped", _field(", ".join(self._dropped))))
+        if self._standing is not None:
+            fields += headers(self._standing, self.head.surface.dialect, self.unified.now())
+        return fields
+
+    def _keeps(self) -> bool:
+        """Whether the client's connection lasts beyond this answer."""
+        call = self.call
+        if call.client.edge.draining:
+            call.keep_client = False
+        return call.keep_client
+
+    async def _refuse(self, error: GatewayError) -> None:
+        """Answers with an error; the hold, if there was one, is closed."""
+        if isinstance(error, VendorRefused):
+            error = self._cleaned(error)
+        if self._standing is None and self.caller is not None:
+            self._standing = await self.unified.books.standing(self.caller)
+        answer = refusal(self.head.surface.form, error, self._fields(), self._keeps())
+        self.record.first_byte()
+        self._end(types.END_CLIENT_LEFT if self.call.left else "", answer.status, error.code)
+        self.call.refuse(answer.data)
+
+    def _cleaned(self, error: VendorRefused) -> VendorRefused:
+        return error.with_message(scrubbed(error.message, self.unified.secrets()))
+
+    def _finish(self) -> None:
+        self._end(types.END_CLIENT_LEFT if self.call.left else types.END_COMPLETE, 200)
+        self.call.finish()
+
+    def _end(self, reason: str, status: int, error: str = "") -> None:
+        self.record.end(reason, status, self.call.bytes_up, self.call.bytes_down, error)
+
+    def _crashed(self, exc: Exception) -> None:
+        """A mistake of ours: told without its values; nothing is charged."""
+        frame = traceback.extract_tb(exc.__traceback__)[-1]
+        _log.error("%s at %s:%s: the call is given up", type(exc).__name__, frame.filename, frame.lineno)
+        if self.call.fetch is not None:
+            self.call.fetch.abandon()
+        if self.route is not None:
+            self.route.done()
+        Walk(self._after_crash(), lambda _: self.call.cut_off()).go()
+
+    async def _after_crash(self) -> None:
+        if self._admitted:
+            await self._close(self._charge(Ending(error=True), _none))
+        if self.call.begun:
+            self._end(types.END_VENDOR_TRUNCATED, 200, Internal.code)
+            self.call.cut_off()
+        elif not self.call.ended:
+            await self._refuse(Internal("the gateway failed; its log says where"))
+
+
+def _none() -> int:
+    return 0
+
+
+def _field(text: str) -> bytes:
+    """Text of the configuration as a header's value."""
+    return text.encode("ascii", "replace")

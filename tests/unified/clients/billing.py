@@ -1,0 +1,103 @@
+"""What calls have cost: the usage that a client was told, held against the access log and the account's entries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_FLOOR, Decimal
+from typing import Any
+
+from tests.clients.places import wait_for
+from tests.clients.seen import Seen
+from tests.unified.place import Place
+
+ACCOUNT = "client"
+NANO = Decimal("1e-9")
+Price = Mapping[str, float]
+
+
+class Bill:
+    """The calls of one account, in the order in which they ended; `place` must be its only gateway."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.key = place.key(name=ACCOUNT)
+        self._billed: dict[str, tuple[str, Seen, Decimal]] = {}
+        self._start = 0
+
+    def begin(self) -> None:
+        """What ended before does not matter any more."""
+        self._start = len(self._lines())
+
+    def charged(self, price: Price, *told: Seen) -> None:
+        """The calls since `begin` were complete, used what the client was told, and cost what that costs."""
+        wait_for(lambda: len(self._new()), len(told))
+        for line, seen in zip(self._new(), told, strict=True):
+            self._check(line, price, seen)
+
+    def charged_one(self, request_id: str, price: Price, told: Seen) -> None:
+        """As `charged`, for the call with this id."""
+        wait_for(lambda: len(self._by_id(request_id)), 1)
+        self._check(self._by_id(request_id)[0], price, told)
+
+    def free(self, *outcomes: str) -> None:
+        """The calls since `begin` ended so and cost nothing; "": refused before anything was held."""
+        wait_for(lambda: len(self._new()), len(outcomes))
+        assert [line.get("outcome", "") for line in self._new()] == list(outcomes)
+        assert all(Decimal(line.get("cost", "0")) == 0 for line in self._new())
+
+    def closed(self) -> int:
+        """Every call that was looked at has its entries: held, settled once, at this cost. Returns how many."""
+        entries: dict[str, list[dict[str, Any]]] = {}
+        for entry in self.place.history(ACCOUNT):
+            entries.setdefault(entry["request_id"], []).append(entry)
+        for request_id, (model, told, cost) in self._billed.items():
+            held, settled = entries[request_id]
+            assert (held["kind"], settled["kind"], settled["outcome"]) == ("hold", "settle", "complete")
+            assert settled["model"] == model
+            assert -(Decimal(held["amount"]) + Decimal(settled["amount"])) == cost, request_id
+            _agree(settled["usage"], told)
+        return len(self._billed)
+
+    def _check(self, line: dict[str, Any], price: Price, told: Seen) -> None:
+        assert line["status"] == 200, line
+        assert line["outcome"] == "complete", line
+        assert not line.get("estimated"), line
+        _agree(line["usage"], told)
+        wanted = cost(price, told)
+        assert Decimal(line["cost"]) == wanted, line
+        self._billed[line["request_id"]] = (line["model"], told, wanted)
+
+    def _lines(self) -> list[dict[str, Any]]:
+        # The last line may be half written.
+        whole = self.place.stdout.rpartition("\n")[0]
+        return [line for line in map(_parsed, whole.splitlines()) if line.get("account") == ACCOUNT]
+
+    def _new(self) -> list[dict[str, Any]]:
+        return self._lines()[self._start :]
+
+    def _by_id(self, request_id: str) -> list[dict[str, Any]]:
+        return [line for line in self._lines() if line["request_id"] == request_id]
+
+
+def cost(price: Price, told: Seen) -> Decimal:
+    """Units times price, exactly; rounded down once, to a nano-credit."""
+    units = {"input": told.input - told.cached_input, "cached_input": told.cached_input, "output": told.output}
+    total = sum((Decimal(str(price.get(name, 0))) * count for name, count in units.items()), Decimal(0))
+    return (total / 1_000_000).quantize(NANO, ROUND_FLOOR)
+
+
+def _agree(usage: Mapping[str, Any], told: Seen) -> None:
+    for name in ("input", "output", "cached_input", "reasoning"):
+        assert usage[name] == getattr(told, name), (name, usage, told)
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    import json
+
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def told(values: Sequence[Mapping[str, Any]]) -> list[Seen]:
+    """Usages as programs report them, in the normal form."""
+    return [Seen("", **value) for value in values]
