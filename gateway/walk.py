@@ -24,7 +24,7 @@ from gateway.call_record import CallRecord
 from gateway.client_answers import LAST_CHUNK, Field, chunk, head, refusal
 from gateway.dialects.error_forms import error_event, scrubbed
 from gateway.dialects.request import Peek, peek
-from gateway.errors import GatewayError, Internal, NoTarget, UpstreamTimeout
+from gateway.errors import BadUpstreamReply, GatewayError, Internal, NoTarget, UpstreamTimeout
 from gateway.limits import Standing, headers
 from gateway.models import Model
 from gateway.outcomes import ESTIMATE, NOTHING, Ending
@@ -171,10 +171,15 @@ class CallWalk:
             else:
                 route.succeeded(self.record.seconds_to_answer)
                 return reply
-        raise last or NoTarget(
-            "every target of this model rests after failures, or has no key; try again in a moment",
-            retry_after=unified.router.wakes(self.model, usable),
-        )
+        if last is None:
+            last = NoTarget(
+                "every target of this model rests after failures, or has no key; try again in a moment",
+                retry_after=unified.router.wakes(self.model, usable),
+            )
+        try:
+            raise last
+        finally:
+            del last  # its traceback leads back to this frame, and so to the whole request
 
     async def _attempt(self, route: Route) -> Reply:
         call = self.call
@@ -252,7 +257,8 @@ class CallWalk:
 
     def _cut_stream(self, reply: Reply) -> None:
         """An error in the middle is told in the client's own form; with or without one, the cut must show."""
-        call, error = self.call, reply.broken_by
+        call = self.call
+        error = reply.broken_by or BadUpstreamReply("the vendor's stream ended without a finish")
         if isinstance(error, VendorRefused):
             self._write_piece(error_event(self.head.surface.dialect, self._cleaned(error).error))
         if call.fetch is not None:
@@ -266,7 +272,7 @@ class CallWalk:
             reason = types.END_IDLE_TIMEOUT
         else:
             reason = types.END_VENDOR_TRUNCATED
-        self._end(reason, 200, error.code if error is not None else "")
+        self._end(reason, 200, error.code)
         call.cut_off()
 
     def _write_piece(self, data: bytes) -> None:
@@ -392,6 +398,7 @@ class CallWalk:
         self.call.finish()
 
     def _end(self, reason: str, status: int, error: str = "") -> None:
+        self.reply = self.cache = None  # they hold the walk as the walk holds them: no collector shall be needed
         self.record.end(reason, status, self.call.bytes_up, self.call.bytes_down, error)
 
     def _crashed(self, exc: Exception) -> None:

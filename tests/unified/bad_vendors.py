@@ -100,14 +100,14 @@ BEFORE: dict[str, Bad] = {
     "only comments": Bad("502", answer(b"", fields=JSON_TYPE), SSE_HEAD + chunk(b": ping\n\n") + LAST_CHUNK),
     "only a terminator": Bad("502", answer(b"", fields=JSON_TYPE), SSE_HEAD + chunk(b"data: [DONE]\n\n") + LAST_CHUNK),
     "a page": _both("502", answer(b"<html>busy</html>", fields=[(b"Content-Type", b"text/html")])),
-    "false gzip": _both(_REPLY, answer(b"not gzip at all", fields=_FALSE_GZIP)),
+    "false gzip": _both("502", answer(b"not gzip at all", fields=_FALSE_GZIP)),
 }  # fmt: skip
 
 _FIRST = SSE_HEAD + chunk(part("Hi"))
 _LATER = {
     "later reset": (_REPLY, b"", "reset"),
     "later close": (_REPLY, b"", "close"),
-    "later end": ("ok", LAST_CHUNK, "keep"),
+    "later end": (_REPLY, LAST_CHUNK, "keep"),
     "later silence": ("upstream_timeout", b"", "keep"),
     "later bad chunk": (_REPLY, b"zz\r\n", "keep"),
     "later bad json": ("502", chunk(b"data: {{\n\n") + LAST_CHUNK, "keep"),
@@ -121,7 +121,7 @@ AFTER: dict[str, Bad] = {
 }
 # The same in one piece: nothing was released when it failed.
 AT_ONCE: dict[str, Bad] = {
-    name.replace("later", "at once"): Bad(counted, status(500), _FIRST + later)
+    name.replace("later", "at once"): Bad(counted, status(int(counted)), _FIRST + later)
     for name, (counted, later, _) in _LATER.items()
     if "error" in name or "json" in name
 }

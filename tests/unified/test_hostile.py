@@ -327,6 +327,7 @@ async def test_a_client_that_leaves_within_its_body_leaves_nothing_behind(place:
         await end.send(start + GOOD)
         getattr(end, way)()
         if way == "half_close":
+            await end.wait_ended()
             end.close()
         await end.wait_lost()
     assert await place.settles(lambda: place.metric("gateway_requests_total", surface="chat", status="499") == before + 3)
