@@ -49,9 +49,11 @@ class VendorRefused(GatewayError):
         self.error = error
         self.hidden = hidden  # in an HTTP 200
 
-    def with_message(self, message: str) -> VendorRefused:
-        """The same with another message."""
-        return VendorRefused(msgspec.structs.replace(self.error, message=message), self.retry_after, self.hidden)
+    def cleaned(self, clean: Callable[[str], str]) -> VendorRefused:
+        """The same with all of the vendor's words cleaned: a secret may stand in any of them."""
+        error = self.error
+        words = {name: clean(text) for name in ("message", "type", "code", "param") if (text := getattr(error, name))}
+        return VendorRefused(msgspec.structs.replace(error, **words), self.retry_after, self.hidden)
 
 
 class Reply:

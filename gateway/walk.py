@@ -391,7 +391,8 @@ class CallWalk:
         self.call.refuse(answer.data)
 
     def _cleaned(self, error: VendorRefused) -> VendorRefused:
-        return error.with_message(scrubbed(error.message, self.unified.secrets()))
+        secrets = list(self.unified.secrets())
+        return error.cleaned(lambda text: scrubbed(text, secrets))
 
     def _finish(self) -> None:
         self._end(types.END_CLIENT_LEFT if self.call.left else types.END_COMPLETE, 200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_FLOOR, Decimal
 from typing import Any
@@ -28,16 +29,19 @@ class Bill:
         """What ended before does not matter any more."""
         self._start = len(self._lines())
 
-    def charged(self, price: Price, *told: Seen) -> None:
-        """The calls since `begin` were complete, used what the client was told, and cost what that costs."""
+    def charged(self, prices: Sequence[Price], *told: Seen) -> list[str]:
+        """The calls since `begin` were complete, used what the client was told, and cost what that costs (returned)."""
         wait_for(lambda: len(self._new()), len(told))
-        for line, seen in zip(self._new(), told, strict=True):
-            self._check(line, price, seen)
+        return [self._check(*one) for one in zip(self._new(), prices, told, strict=True)]
 
-    def charged_one(self, request_id: str, price: Price, told: Seen) -> None:
+    def charged_one(self, request_id: str, price: Price, told: Seen) -> str:
         """As `charged`, for the call with this id."""
         wait_for(lambda: len(self._by_id(request_id)), 1)
-        self._check(self._by_id(request_id)[0], price, told)
+        return self._check(self._by_id(request_id)[0], price, told)
+
+    def requests(self) -> list[str]:
+        """The ids of the calls since `begin`."""
+        return [line["request_id"] for line in self._new()]
 
     def free(self, *outcomes: str) -> None:
         """The calls since `begin` ended so and cost nothing; "": refused before anything was held."""
@@ -58,7 +62,7 @@ class Bill:
             _agree(settled["usage"], told)
         return len(self._billed)
 
-    def _check(self, line: dict[str, Any], price: Price, told: Seen) -> None:
+    def _check(self, line: dict[str, Any], price: Price, told: Seen) -> str:
         assert line["status"] == 200, line
         assert line["outcome"] == "complete", line
         assert not line.get("estimated"), line
@@ -66,6 +70,7 @@ class Bill:
         wanted = cost(price, told)
         assert Decimal(line["cost"]) == wanted, line
         self._billed[line["request_id"]] = (line["model"], told, wanted)
+        return str(line["cost"])
 
     def _lines(self) -> list[dict[str, Any]]:
         # The last line may be half written.
@@ -92,12 +97,6 @@ def _agree(usage: Mapping[str, Any], told: Seen) -> None:
 
 
 def _parsed(line: str) -> dict[str, Any]:
-    import json
-
     found: dict[str, Any] = json.loads(line)
     return found
 
-
-def told(values: Sequence[Mapping[str, Any]]) -> list[Seen]:
-    """Usages as programs report them, in the normal form."""
-    return [Seen("", **value) for value in values]
