@@ -22,9 +22,9 @@ from typing import NamedTuple, TypeVar
 
 import uvloop
 
-from bench.load import WebSocketClient, idle_streams, large_down, large_up
+from bench.load import MeaningClient, WebSocketClient, idle_streams, large_down, large_up
 from bench.proxies import CANDIDATES, Setup
-from bench.upstream import DOWN, DOWN_CHUNKED, MIB, REALTIME, UNARY_CHUNKED, UP
+from bench.upstream import DOWN, DOWN_CHUNKED, MIB, REALTIME, UNARY_CHUNKED, UNIFIED_BURST, UNIFIED_PACED, UP
 from gateway.benchmark.calls import BURST, PACED, UNARY, Call, Target, WrongAnswer
 from gateway.benchmark.command import latencies, shown, table
 from gateway.benchmark.load import Client, Sample, sample
@@ -58,15 +58,18 @@ class Load(NamedTuple):
     connections: int
     budget: str
     client: type = Client
-    logged: bool = False
+    on: str = "plain"  # which of a candidate's targets: plain, logged, unified
 
 
 LOADS = (
     Load("unary POST", "us/request", UNARY, 32, "1.25 x"),
     Load("unary POST, chunked answer", "us/request", UNARY_CHUNKED, 32, "1.25 x"),
-    Load("unary POST, access log on", "us/request", UNARY, 32, "", logged=True),
+    Load("unary POST, access log on", "us/request", UNARY, 32, "", on="logged"),
     Load("SSE event, paced", "us/event", PACED, 128, "1.0 x"),
     Load("SSE event, burst", "us/event", BURST, 32, "1.0 x"),
+    Load("unified POST", "us/request", UNARY, 32, "3.6 x", on="unified"),
+    Load("unified SSE event, paced", "us/event", UNIFIED_PACED, 128, "", on="unified"),
+    Load("unified SSE event, burst", "us/event", UNIFIED_BURST, 32, "", on="unified"),
     Load("WebSocket message", "us/message", REALTIME, 32, "1.1 x", WebSocketClient),
     Load("8 MiB blob down", "us/blob", DOWN, 4, "1.0 x"),
     Load("8 MiB blob down, chunked", "us/blob", DOWN_CHUNKED, 4, "1.0 x"),
@@ -135,7 +138,9 @@ class Bench:
         folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
         candidate, port = CANDIDATES[name], free_port()
         command = candidate.command(Setup(folder, port, self.upstream.port, logged, workers))
-        with started(command, port, folder / "output", candidate.prefix, self.proxy) as found:
+        head = candidate.head.format(upstream=self.upstream.port)
+        log = folder / "output"
+        with started(command, port, log, candidate.prefix, self.proxy, head, candidate.reencodes) as found:
             yield found
 
     def turns(self, row: str, names: Iterable[str], times: int, measure: Callable[[str], T]) -> dict[str, list[T]]:
@@ -154,8 +159,9 @@ class Bench:
 
     def load(self, row: Load, targets: dict[str, Target]) -> Row:
         def cost(name: str) -> float:
-            work = sample(targets[name], row.call, row.connections, self.scale.seconds, row.client)
-            return uvloop.run(work).per_unit
+            target = targets[name]
+            client = MeaningClient if target.reencodes else row.client
+            return uvloop.run(sample(target, row.call, row.connections, self.scale.seconds, client)).per_unit
 
         return Row(row.name, row.unit, row.budget, self.turns(row.name, targets, self.scale.rounds, cost))
 
@@ -195,24 +201,28 @@ class Bench:
     def rows(self, wanted: re.Pattern[str]) -> Iterator[Row]:
         """All rows whose names fit."""
         loads = [row for row in LOADS if wanted.search(row.name)]
+        kinds = {row.on for row in loads} | {"plain"}
+        forwarders = [name for name in self.names if CANDIDATES[name].forwards]
         with contextlib.ExitStack() as stack:
+            targets: dict[str, dict[str, Target]] = {}
+            for kind in sorted(kinds):
 
-            def start(name: str, logged: bool = False) -> Target:
-                target = stack.enter_context(self.candidate(name, logged)).target
-                uvloop.run(sample(target, UNARY, 32, self.scale.seconds))  # the first calls are dearer
-                return target
+                def start(name: str, kind: str = kind) -> Target:
+                    found = stack.enter_context(self.candidate(name, logged=kind == "logged"))
+                    target = CANDIDATES[name].unified(found) if kind == "unified" else found.target
+                    client = MeaningClient if target.reencodes else Client
+                    uvloop.run(sample(target, UNARY, 32, self.scale.seconds, client))  # the first calls are dearer
+                    return target
 
-            def start_logged(name: str) -> Target:
-                return start(name, logged=True)
-
-            plain = {name: target for name, [target] in self.turns("start", self.names, 1, start).items()}
-            logs = {name: target for name, [target] in self.turns("start, logged", plain, 1, start_logged).items()}
-            self.names = list(logs)
-            plain[DIRECT] = self.upstream
+                names = self.names if kind == "unified" else forwarders
+                targets[kind] = {name: found for name, [found] in self.turns(f"start, {kind}", names, 1, start).items()}
+            self.names = [name for name in forwarders if all(name in found for found in targets.values())]
+            for kind in kinds - {"logged"}:
+                targets[kind][DIRECT] = self.upstream
             for row in loads:
-                yield self.load(row, logs if row.logged else plain)
+                yield self.load(row, targets[row.on])
             if wanted.search("first byte"):
-                yield from self.first_byte(plain)
+                yield from self.first_byte(targets["plain"])
         for fresh in FRESH:
             if wanted.search(fresh.name):
                 yield self.fresh(fresh)
@@ -249,7 +259,7 @@ def main() -> int:
     chosen = options.only.split(",")
     names = [name for name in chosen if not CANDIDATES[name].missing()]
     for name in set(chosen) - set(names):
-        print(f"  {name}: not installed, left out", file=sys.stderr)
+        print(f"  {name}: not installed ({CANDIDATES[name].binary} is not there), left out", file=sys.stderr)
     # Ended from outside, it still ends what it started. The event loop knows how to be interrupted, and only that: an
     # exit raised in one of its callbacks would be lost.
     signal.signal(signal.SIGINT, signal.default_int_handler)

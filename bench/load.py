@@ -14,7 +14,7 @@ import httptools
 
 from bench.upstream import BLOB, IDLE, LARGE, LARGE_DOWN, LARGE_UP, MESSAGE, MIB, PIECE, STALL, STORED, frame
 from gateway.benchmark.calls import HOST, Target, WrongAnswer
-from gateway.benchmark.load import Load
+from gateway.benchmark.load import Client, Load
 from gateway.benchmark.processes import family
 
 MASKED = frame(MESSAGE[4:], mask=b"\x1f\x2e\x3d\x4c")
@@ -58,6 +58,31 @@ class WebSocketClient(asyncio.Protocol):
         self.load.fail(f"connection lost: {exc}")
 
 
+class MeaningClient(Client):
+    """For a target that re-encodes: answers are checked when they are complete, events are counted as they come."""
+
+    def __init__(self, load: Load) -> None:
+        super().__init__(load)
+        self.got = b""
+        self.events = 0
+
+    def on_body(self, body: bytes) -> None:
+        self.got += body
+        if self.load.call.units > 1:
+            events = self.got.count(b"\ndata: ") + self.got.startswith(b"data: ")
+            self.load.counted += events - self.events
+            self.events = events
+
+    def on_message_complete(self) -> None:
+        got, self.got, self.events = self.got, b"", 0
+        if self.parser.get_status_code() != 200 or not self.load.call.answered(got, self.load.target):
+            self.load.fail(f"status {self.parser.get_status_code()}, {got[:200]!r}")
+        if self.load.call.units == 1:
+            self.load.counted += 1
+        if not self.load.closed:
+            self.transport.write(self.load.request)
+
+
 def memory(pid: int, field: str) -> int:
     """Bytes of a family's resident memory: `VmRSS` now, or `VmHWM` at its highest since `forget_peak`."""
     lines = (line for member in family(pid) for line in Path(f"/proc/{member}/status").read_text().splitlines())
@@ -73,7 +98,7 @@ async def idle_streams(target: Target, count: int) -> float:
     """Bytes of memory that each open stream takes which has answered its first event and says nothing more."""
 
     async def held(streams: int) -> int:
-        load = Load(IDLE, target.prefix)
+        load = Load(IDLE, target)
         try:
             await load.open(target.port, streams)
             deadline = time.monotonic() + 10
@@ -130,7 +155,7 @@ def large_down(target: Target) -> float:
     body = _Body()
     parser = httptools.HttpResponseParser(body)
     with growth(target) as found, connect(target) as sock:
-        sock.sendall(LARGE_DOWN.request(target.prefix))
+        sock.sendall(LARGE_DOWN.request(target))
         time.sleep(STALL)
         try:
             while not body.complete and (data := sock.recv(MIB)):
@@ -145,7 +170,7 @@ def large_down(target: Target) -> float:
 def large_up(target: Target) -> float:
     """Bytes that the memory grows while 256 MiB go up to a vendor that at first does not read."""
     with growth(target) as found, connect(target) as sock:
-        sock.sendall(LARGE_UP.request(target.prefix))
+        sock.sendall(LARGE_UP.request(target))
         for _ in range(LARGE // len(BLOB)):
             sock.sendall(BLOB)
         answer = b""

@@ -1,7 +1,8 @@
 """The candidates: how each proxy is configured and started, as favourably to it as we know.
 
-All forward plain HTTP/1.1 to one upstream with kept-alive connections, hold nothing back, and write no access log
-unless `logged`. Each has its configuration and data under a folder of its own; no system file is read or touched.
+Proxies forward plain HTTP/1.1 to one upstream with kept-alive connections, hold nothing back, and write no access log
+unless `logged`. The last two are AI gateways as ours is, and take part in the unified rows only. Each has its
+configuration and data under a folder of its own; no system file is read or touched.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gateway.benchmark.calls import HOST
-from gateway.benchmark.start import gateway_command
+from gateway.benchmark.calls import HOST, KEY, Target
+from gateway.benchmark.start import MODELS, Started, gateway_command, unified
 
 
 class Setup(NamedTuple):
@@ -28,17 +29,29 @@ class Setup(NamedTuple):
     workers: int = 1
 
 
+def as_it_is(found: Started) -> Target:
+    return found.target
+
+
 class Candidate(NamedTuple):
     command: Callable[[Setup], list[str]]
     binary: str | None = None  # to be found on the PATH; None: our own
     prefix: str = ""  # before the vendor's path
     processes: bool = True  # whether its workers are processes, whose shares of the CPU can be told apart
+    forwards: bool = True  # False: serves unified calls only
+    head: str = ""  # more header lines that its requests need; {upstream}: the far side's port
+    reencodes: bool = False  # its answers are not the vendor's bytes
+    unified: Callable[[Started], Target] = as_it_is  # how unified calls reach it, once it runs
 
     def missing(self) -> bool:
         return self.binary is not None and find(self.binary) is None
 
 
 def find(binary: str) -> str | None:
+    """Where a program is: on the PATH, or for Node among the modules of NODE_PATH and of the current folder."""
+    if binary.endswith(".js"):
+        folders = [*os.environ.get("NODE_PATH", "").split(os.pathsep), "node_modules"]
+        return next((str(path) for folder in folders if folder and (path := Path(folder) / binary).is_file()), None)
     return shutil.which(binary, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
@@ -157,11 +170,37 @@ def envoy(setup: Setup) -> list[str]:
     return [find("envoy") or "envoy", "-c", str(config), *options]
 
 
+def litellm(setup: Setup) -> list[str]:
+    """LiteLLM proxy, without a database: one key, no limits, nothing is charged."""
+    config = setup.folder / "litellm.yaml"
+    base = f"http://{HOST}:{setup.upstream}/v1"
+    models = [
+        {"model_name": name, "litellm_params": {"model": f"openai/{name}", "api_base": base, "api_key": KEY}}
+        for name in MODELS
+    ]
+    settings = {"model_list": models, "general_settings": {"master_key": KEY}, "litellm_settings": {"telemetry": False}}
+    config.write_text(json.dumps(settings))
+    environ = ["env", "LITELLM_LOG=ERROR", "LITELLM_LOCAL_MODEL_COST_MAP=True"]
+    options = ["--config", str(config), "--host", HOST, "--port", str(setup.port), "--num_workers", str(setup.workers)]
+    return [*environ, find("litellm") or "litellm", *options]
+
+
+PORTKEY = "@portkey-ai/gateway/build/start-server.js"  # its command has the name of ours
+PORTKEY_HEAD = f"X-Portkey-Provider: openai\r\nX-Portkey-Custom-Host: http://{HOST}:{{upstream}}/v1\r\n"
+
+
+def portkey(setup: Setup) -> list[str]:
+    """Portkey's gateway: each request says where it is to go; no keys of its own, no limits, nothing is charged."""
+    return ["env", "NODE_ENV=production", "node", find(PORTKEY) or PORTKEY, f"--port={setup.port}", "--headless"]
+
+
 CANDIDATES = {
-    "gateway": Candidate(gateway, prefix="/bench"),
+    "gateway": Candidate(gateway, prefix="/bench", unified=unified),
     "nginx": Candidate(nginx, "nginx"),
     # Without buffering nginx reads one buffer at a time, by default of 4 KiB, which is dear for large bodies.
     "nginx-64k": Candidate(partial(nginx, buffers=BUFFERS_64K), "nginx"),
     "haproxy": Candidate(haproxy, "haproxy", processes=False),
     "envoy": Candidate(envoy, "envoy", processes=False),
+    "litellm": Candidate(litellm, "litellm", forwards=False, reencodes=True),
+    "portkey": Candidate(portkey, PORTKEY, forwards=False, reencodes=True, head=PORTKEY_HEAD),
 }

@@ -84,7 +84,7 @@ def test_gateway_bench_prints_its_table(capsys: pytest.CaptureFixture[str]) -> N
     assert benchmark.run(seconds=1.0) == 0
     head, _rule, *lines = capsys.readouterr().out.splitlines()
     assert head.split()[-3:] == ["direct", "through", "added"]
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert all(float(line.split()[-2]) > 0 for line in lines)
 
 

@@ -12,9 +12,9 @@ EVENTS = 64
 REQUEST_HEAD = (
     "Host: api.example.com\r\nAccept: application/json\r\nAccept-Encoding: identity\r\n"
     "User-Agent: OpenAI/Python 2.0\r\nX-Stainless-Lang: python\r\nX-Stainless-Runtime: CPython\r\n"
-    "X-Stainless-Async: async:asyncio\r\nAuthorization: Bearer sk-bench-0123456789abcdef0123456789abcdef\r\n"
-    "Content-Type: application/json\r\n"
+    "X-Stainless-Async: async:asyncio\r\nContent-Type: application/json\r\n"
 )
+KEY = "sk-bench-0123456789abcdef0123456789abcdef"
 ANSWER_HEAD = (
     "HTTP/1.1 200 OK\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nX-Request-Id: req_0123456789abcdef\r\n"
     "Openai-Processing-Ms: 42\r\nOpenai-Version: 2020-10-01\r\nX-Ratelimit-Remaining-Requests: 9999\r\n"
@@ -58,17 +58,42 @@ class Call(NamedTuple):
     method: str = "POST"
     head: str = REQUEST_HEAD
 
-    def request(self, prefix: str) -> bytes:
+    def request(self, to: Target) -> bytes:
         length = f"Content-Length: {len(self.body)}\r\n" if self.body else ""
-        return f"{self.method} {prefix}{self.target} HTTP/1.1\r\n{self.head}{length}\r\n".encode() + self.body
+        head = f"{self.head}Authorization: Bearer {to.key}\r\n{to.head}{length}\r\n"
+        return f"{self.method} {to.prefix}{self.target} HTTP/1.1\r\n{head}".encode() + self.body
+
+    def answered(self, body: bytes, of: Target) -> bool:
+        """Whether this is the answer: byte for byte, or by what it says where bytes cannot be expected."""
+        return meaning(body) == meaning(self.answer) if of.reencodes else body == self.answer
 
 
 class Target(NamedTuple):
-    """Where to send: `prefix` goes before the path, `pid` is the process whose family's CPU is counted."""
+    """Where to send: `prefix` goes before the path, `head` are more header lines, `pid` is the process whose family's
+    CPU is counted. `reencodes`: its answers say what the vendor said, in other bytes.
+    """
 
     port: int
     pid: int
     prefix: str = ""
+    key: str = KEY
+    head: str = ""
+    reencodes: bool = False
+
+
+def meaning(answer: bytes) -> tuple[str, int]:
+    """The text of a chat answer, whole or as events, and the tokens that it says to be its output; -1: says none."""
+    text, tokens = "", -1
+    pieces = [line[6:] for line in answer.splitlines() if line.startswith(b"data: {")] or [answer]
+    for piece in pieces:
+        try:
+            found = json.loads(piece)
+            for choice in found.get("choices", ()):
+                text += (choice.get("delta") or choice.get("message") or {}).get("content") or ""
+            tokens = (found.get("usage") or {}).get("completion_tokens", tokens)
+        except (ValueError, AttributeError):
+            return "no chat answer", -1
+    return text, tokens
 
 
 CHAT = "/v1/chat/completions"

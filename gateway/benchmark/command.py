@@ -15,7 +15,7 @@ import uvloop
 from gateway.benchmark.calls import BURST, PACED, UNARY, Target, WrongAnswer
 from gateway.benchmark.load import Caller, sample
 from gateway.benchmark.processes import free_port, halves, pinned
-from gateway.benchmark.start import far_side, gateway_command, started
+from gateway.benchmark.start import far_side, gateway_command, started, unified
 
 
 class Row(NamedTuple):
@@ -56,14 +56,16 @@ def latencies(target: Target, calls: int) -> list[float]:
 
 
 ROUNDS = 5
+UNIFIED = "unified POST: CPU"  # with a key, its limits, a hold and a charge
 LOADS = (
     ("unary POST: CPU", "us/request", UNARY, 32),
+    (UNIFIED, "us/request", UNARY, 32),
     ("SSE paced: CPU", "us/event", PACED, 128),
     ("SSE burst: CPU", "us/event", BURST, 32),
 )
 
 
-def measure(direct: Target, through: Target, seconds: float, rounds: int) -> list[Row]:
+def measure(direct: Target, through: Target, unified: Target, seconds: float, rounds: int) -> list[Row]:
     """Direct and through take turns, so that what else the machine does falls on both."""
     waits: dict[Target, list[float]] = {direct: [], through: []}
     cpu: dict[str, list[float]] = {name: [] for name, *_ in LOADS}
@@ -71,7 +73,8 @@ def measure(direct: Target, through: Target, seconds: float, rounds: int) -> lis
         for target, found in waits.items():
             found += latencies(target, max(100, int(seconds * 1000)))
         for name, _unit, call, connections in LOADS:
-            cpu[name].append(uvloop.run(sample(through, call, connections, seconds)).per_unit)
+            target = unified if name == UNIFIED else through
+            cpu[name].append(uvloop.run(sample(target, call, connections, seconds)).per_unit)
     near, far = (sorted(found) for found in waits.values())
     return [
         Row("first byte, median", "us", statistics.median(near), statistics.median(far)),
@@ -87,7 +90,7 @@ def rows(seconds: float) -> list[Row]:
         folder, port = Path(name), free_port()
         command = gateway_command(folder, direct.port, port)
         with started(command, port, folder / "log", "/bench", proxy) as gateway:
-            return measure(direct, gateway.target, seconds / ROUNDS, ROUNDS)
+            return measure(direct, gateway.target, unified(gateway), seconds / ROUNDS, ROUNDS)
 
 
 def run(seconds: float = 3.0, as_json: bool = False) -> int:

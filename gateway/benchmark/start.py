@@ -13,11 +13,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.benchmark.calls import HOST, UNARY, Target, WrongAnswer
+from gateway.benchmark.calls import CHAT, HOST, KEY, UNARY, Target, WrongAnswer
 from gateway.benchmark.load import Caller
 from gateway.benchmark.processes import end, pinned, rest
 
-START_TIMEOUT = 20.0
+START_TIMEOUT = 120.0  # some proxies import for half a minute
+VENDOR_KEY = "GATEWAY_BENCH_VENDOR_KEY"  # the environment's name for the key that unified calls show to the far side
+MODELS = ("bench", "burst", "paced")  # a vendor has each under its own name with -v1
+# In credits per million tokens; limits that are counted and never reached.
+_PRICE = {"input": 2, "cached_input": 0.5, "output": 8}
+_LIMITS = ("--rpm", "1000000000", "--tpm", "1000000000000", "--concurrency", "1000000")
+_ACCOUNT, _CREDITS = "bench", "1000000000"
 
 
 @contextlib.contextmanager
@@ -33,19 +39,21 @@ def far_side(module: str = "gateway.benchmark.far_side") -> Iterator[Target]:
 class Started(NamedTuple):
     target: Target
     seconds: float  # from the start of the process to its first right answer
+    folder: Path  # where its log is
 
 
 @contextlib.contextmanager
 def started(
-    command: Sequence[str], port: int, log: Path, prefix: str = "", cores: set[int] | None = None
-) -> Iterator[Started]:
+    command: Sequence[str], port: int, log: Path, prefix: str = "", cores: set[int] | None = None, head: str = "",
+    reencodes: bool = False,
+) -> Iterator[Started]:  # fmt: skip
     """A proxy as a process of its own, ready: it has answered a call rightly and come to rest."""
     begin = time.perf_counter()
     with log.open("ab") as output, pinned(cores or os.sched_getaffinity(0)):
-        environ = {**os.environ, "GATEWAY_ADMIN_KEY": "bench-admin"}
+        environ = {**os.environ, "GATEWAY_ADMIN_KEY": "bench-admin", VENDOR_KEY: KEY}
         process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environ)
     try:
-        target = Target(port, process.pid, prefix)
+        target = Target(port, process.pid, prefix, head=head, reencodes=reencodes)
         while True:
             try:
                 with Caller(target, UNARY, timeout=5) as caller:
@@ -58,7 +66,7 @@ def started(
                 time.sleep(0.002)
         answered = time.perf_counter() - begin
         rest(process.pid)
-        yield Started(target, answered)
+        yield Started(target, answered, log.parent)
     finally:
         end(process)
 
@@ -66,9 +74,25 @@ def started(
 def gateway_command(folder: Path, upstream: int, port: int, access_log: str = "off", workers: int = 1) -> list[str]:
     """The command line of a gateway with its own configuration and data under `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    provider = {"base_url": f"http://{HOST}:{upstream}", "max_connections": 10000}
+    provider = {
+        "base_url": f"http://{HOST}:{upstream}", "max_connections": 10000, "speaks": {"openai.chat": CHAT},
+        "keys": [f"env:{VENDOR_KEY}"],
+    }  # fmt: skip
+    models = {name: {"targets": [{"provider": "bench", "model": f"{name}-v1"}], "price": _PRICE} for name in MODELS}
     config = folder / "providers.yaml"
     # JSON is YAML, and quotes the words that must be quoted.
-    config.write_text(json.dumps({"server": {"access_log": access_log}, "providers": {"bench": provider}}))
+    entries = {"server": {"access_log": access_log}, "providers": {"bench": provider}, "models": models}
+    config.write_text(json.dumps(entries))
     options = {"--config": config, "--data": folder / "data", "--host": HOST, "--port": port, "--workers": workers}
     return [sys.executable, "-m", "gateway", "serve", *map(str, itertools.chain.from_iterable(options.items()))]
+
+
+def unified(gateway: Started) -> Target:
+    """The same gateway for unified calls, by a fresh key that has limits, and credits to spend."""
+    data = str(gateway.folder / "data")
+    command = [sys.executable, "-m", "gateway"]
+    grant = ["credits", "grant", _ACCOUNT, _CREDITS, "--data", data]
+    create = ["keys", "create", "--account", _ACCOUNT, *_LIMITS, "--data", data, "--json"]
+    subprocess.run([*command, *grant], check=True, stdout=subprocess.DEVNULL)
+    key = json.loads(subprocess.run([*command, *create], check=True, capture_output=True).stdout)["key"]
+    return gateway.target._replace(prefix="", key=key)

@@ -63,7 +63,11 @@ class Talk:
 async def begin(place: Place, key: str, body: dict[str, Any], path: str = CHAT, **fields: str) -> Talk:
     """A call up to the head of its answer. `fields`: more of the request's, underscores for hyphens."""
     end = await send(place, key, body, path, **fields)
-    return Talk(end, await read_answer_head(end))
+    try:
+        return Talk(end, await read_answer_head(end))
+    except Ended:
+        end.close()
+        raise
 
 
 async def send(place: Place, key: str, body: dict[str, Any], path: str = CHAT, **fields: str) -> End:
@@ -71,7 +75,11 @@ async def send(place: Place, key: str, body: dict[str, Any], path: str = CHAT, *
     lines = [(b"Authorization", b"Bearer " + key.encode()), (b"Content-Type", b"application/json")]
     lines += [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
     end = await connect(place.port)
-    await end.send(request(path.encode(), b"POST", json.dumps(body).encode(), lines))
+    try:
+        await end.send(request(path.encode(), b"POST", json.dumps(body).encode(), lines))
+    except Ended:
+        end.close()
+        raise
     return end
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
@@ -13,7 +13,6 @@ from tests.unified.place import Place
 
 ACCOUNT = "client"
 NANO = Decimal("1e-9")
-Price = Mapping[str, float]
 
 
 class Bill:
@@ -29,15 +28,10 @@ class Bill:
         """What ended before does not matter any more."""
         self._start = len(self._lines())
 
-    def charged(self, prices: Sequence[Price], *told: Seen) -> list[str]:
-        """The calls since `begin` were complete, used what the client was told, and cost what that costs (returned)."""
-        wait_for(lambda: len(self._new()), len(told))
-        return [self._check(*one) for one in zip(self._new(), prices, told, strict=True)]
-
-    def charged_one(self, request_id: str, price: Price, told: Seen) -> str:
-        """As `charged`, for the call with this id."""
-        wait_for(lambda: len(self._by_id(request_id)), 1)
-        return self._check(self._by_id(request_id)[0], price, told)
+    def charged(self, *told: Seen) -> list[str]:
+        """The calls admitted since `begin` were complete, used what the client was told, and cost that (returned)."""
+        wait_for(lambda: len(self._admitted()), len(told))
+        return [self._check(*one) for one in zip(self._admitted(), told, strict=True)]
 
     def requests(self) -> list[str]:
         """The ids of the calls since `begin`."""
@@ -62,12 +56,12 @@ class Bill:
             _agree(settled["usage"], told)
         return len(self._billed)
 
-    def _check(self, line: dict[str, Any], price: Price, told: Seen) -> str:
+    def _check(self, line: dict[str, Any], told: Seen) -> str:
         assert line["status"] == 200, line
         assert line["outcome"] == "complete", line
         assert not line.get("estimated"), line
         _agree(line["usage"], told)
-        wanted = cost(price, told)
+        wanted = cost(self.place.models[line["model"]].get("price", {}), told)
         assert Decimal(line["cost"]) == wanted, line
         self._billed[line["request_id"]] = (line["model"], told, wanted)
         return str(line["cost"])
@@ -80,11 +74,11 @@ class Bill:
     def _new(self) -> list[dict[str, Any]]:
         return self._lines()[self._start :]
 
-    def _by_id(self, request_id: str) -> list[dict[str, Any]]:
-        return [line for line in self._lines() if line["request_id"] == request_id]
+    def _admitted(self) -> list[dict[str, Any]]:
+        return [line for line in self._new() if line.get("outcome")]
 
 
-def cost(price: Price, told: Seen) -> Decimal:
+def cost(price: Mapping[str, float], told: Seen) -> Decimal:
     """Units times price, exactly; rounded down once, to a nano-credit."""
     units = {"input": told.input - told.cached_input, "cached_input": told.cached_input, "output": told.output}
     total = sum((Decimal(str(price.get(name, 0))) * count for name, count in units.items()), Decimal(0))
