@@ -28,7 +28,7 @@ from bench.upstream import DOWN, DOWN_CHUNKED, MIB, REALTIME, UNARY_CHUNKED, UNI
 from gateway.benchmark.calls import BURST, PACED, UNARY, Call, Target, WrongAnswer
 from gateway.benchmark.command import latencies, shown, table
 from gateway.benchmark.load import Client, Sample, sample
-from gateway.benchmark.processes import free_port, halves, pinned
+from gateway.benchmark.processes import free_port, halves, pinned, rest
 from gateway.benchmark.start import Started, far_side, started
 
 DIRECT, BASE, WORKERS = "direct", "nginx", "capacity of two workers"
@@ -157,11 +157,18 @@ class Bench:
                     self.faults.append(f"{row}: {name}: {exc!r}")
         return samples
 
+    def sample(self, target: Target, call: Call, connections: int, client: type = Client) -> Sample:
+        seconds = self.scale.seconds
+        if target.reencodes:
+            # Those take so long for a call that a short window would hold none; and what the last window has left
+            # unanswered they still work on.
+            client, seconds, connections = MeaningClient, max(seconds, 3.0), min(connections, 8)
+            rest(target.pid)
+        return uvloop.run(sample(target, call, connections, seconds, client))
+
     def load(self, row: Load, targets: dict[str, Target]) -> Row:
         def cost(name: str) -> float:
-            target = targets[name]
-            client = MeaningClient if target.reencodes else row.client
-            return uvloop.run(sample(target, row.call, row.connections, self.scale.seconds, client)).per_unit
+            return self.sample(targets[name], row.call, row.connections, row.client).per_unit
 
         return Row(row.name, row.unit, row.budget, self.turns(row.name, targets, self.scale.rounds, cost))
 
@@ -201,7 +208,8 @@ class Bench:
     def rows(self, wanted: re.Pattern[str]) -> Iterator[Row]:
         """All rows whose names fit."""
         loads = [row for row in LOADS if wanted.search(row.name)]
-        kinds = {row.on for row in loads} | {"plain"}
+        latency = wanted.search("first byte")
+        kinds = {row.on for row in loads} | ({"plain"} if latency else set())
         forwarders = [name for name in self.names if CANDIDATES[name].forwards]
         with contextlib.ExitStack() as stack:
             targets: dict[str, dict[str, Target]] = {}
@@ -210,8 +218,7 @@ class Bench:
                 def start(name: str, kind: str = kind) -> Target:
                     found = stack.enter_context(self.candidate(name, logged=kind == "logged"))
                     target = CANDIDATES[name].unified(found) if kind == "unified" else found.target
-                    client = MeaningClient if target.reencodes else Client
-                    uvloop.run(sample(target, UNARY, 32, self.scale.seconds, client))  # the first calls are dearer
+                    self.sample(target, UNARY, 32)  # the first calls are dearer
                     return target
 
                 names = self.names if kind == "unified" else forwarders
@@ -221,7 +228,7 @@ class Bench:
                 targets[kind][DIRECT] = self.upstream
             for row in loads:
                 yield self.load(row, targets[row.on])
-            if wanted.search("first byte"):
+            if latency:
                 yield from self.first_byte(targets["plain"])
         for fresh in FRESH:
             if wanted.search(fresh.name):
@@ -266,8 +273,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    proxy, rest = halves()
-    with tempfile.TemporaryDirectory() as folder, pinned(rest), far_side("bench.upstream") as upstream:
+    proxy, others = halves()
+    with tempfile.TemporaryDirectory() as folder, pinned(others), far_side("bench.upstream") as upstream:
         bench = Bench(QUICK if options.quick else FULL, Path(folder), proxy, names)
         bench.upstream = upstream
         rows = list(bench.rows(re.compile(options.rows)))

@@ -225,31 +225,34 @@ def _check(window: _Window, caller: Caller, tokens: int, now: float) -> None:
     raise RateLimited(f"this key allows {what}; try again in {math.ceil(seconds)} s", kind=kind, retry_after=seconds)
 
 
-_OPENAI = tuple(
-    tuple(f"x-ratelimit-{what}-{kind}".encode() for what in ("limit", "remaining", "reset"))
-    for kind in ("requests", "tokens")
-)
-_ANTHROPIC = tuple(
-    tuple(f"anthropic-ratelimit-{kind}-{what}".encode() for what in ("limit", "remaining", "reset"))
-    for kind in ("requests", "tokens")
+def _lines(limit: str, remaining: str, reset: str) -> tuple[bytes, bytes]:
+    """The header lines of requests and of tokens: the limit, what remains of it, when all of it is free again."""
+    lines = f"{limit}: %d\r\n{remaining}: %d\r\n{reset}: %b\r\n"
+    return lines.replace("KIND", "requests").encode(), lines.replace("KIND", "tokens").encode()
+
+
+_OPENAI = _lines("x-ratelimit-limit-KIND", "x-ratelimit-remaining-KIND", "x-ratelimit-reset-KIND")
+_ANTHROPIC = _lines(
+    "anthropic-ratelimit-KIND-limit", "anthropic-ratelimit-KIND-remaining", "anthropic-ratelimit-KIND-reset"
 )
 
 
-def headers(standing: Standing, dialect: str, now: float) -> list[tuple[bytes, bytes]]:
-    """The rate-limit headers of an answer in the client's dialect; `now` is the wall clock."""
+def headers(standing: Standing, dialect: str, now: float) -> bytes:
+    """The rate-limit header lines of an answer in the client's dialect; `now` is the wall clock."""
     anthropic = dialect.startswith("anthropic")
-    lines: list[tuple[bytes, bytes]] = []
-    for names, limit, remaining, reset in zip(
-        _ANTHROPIC if anthropic else _OPENAI,
-        (standing.requests_limit, standing.tokens_limit),
-        (standing.requests_remaining, standing.tokens_remaining),
-        (standing.requests_reset, standing.tokens_reset),
-        strict=True,
-    ):
-        if limit is not None:
-            until = _moment(math.ceil(now + reset)) if anthropic else _duration(math.ceil(reset * 1000))
-            lines += zip(names, (b"%d" % limit, b"%d" % remaining, until), strict=True)
+    requests, tokens = _ANTHROPIC if anthropic else _OPENAI
+    lines = b""
+    if standing.requests_limit is not None:
+        until = _until(standing.requests_reset, anthropic, now)
+        lines = requests % (standing.requests_limit, standing.requests_remaining, until)
+    if standing.tokens_limit is not None:
+        until = _until(standing.tokens_reset, anthropic, now)
+        lines += tokens % (standing.tokens_limit, standing.tokens_remaining, until)
     return lines
+
+
+def _until(seconds: float, anthropic: bool, now: float) -> bytes:
+    return _moment(math.ceil(now + seconds)) if anthropic else _duration(math.ceil(seconds * 1000))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -48,6 +48,10 @@ class Quirks(msgspec.Struct, frozen=True):
     set: dict[str, Any] = {}
     clamp: dict[str, tuple[float | None, float | None]] = {}
 
+    @property
+    def none(self) -> bool:
+        return not (self.drop or self.set or self.rename or self.clamp)
+
 
 class Provider(msgspec.Struct, frozen=True):
     """One vendor or self-hosted server."""

@@ -57,7 +57,22 @@ class VendorRefused(GatewayError):
 
 
 class Reply:
-    """The taker of a `wire.fetch.Fetch` (see there for what is called when)."""
+    """The taker of a `wire.fetch.Fetch` (see there for what is called when). `over` and `closed` are a stream's."""
+
+    status = 0
+    content_type = b""
+    body = b""  # of a document, once it is judged
+    verdict: Verdict | None = None
+    stream: Stream | None = None
+    over: Wait
+    closed: Wait
+    broken_by: GatewayError | None = None
+    _inflater: Inflater | None = None
+    _size = 0
+    _limit = MAX_DOCUMENT
+    _retry_after: float | None = None
+    _live = False  # whether pieces go to the client at once
+    _passing = False  # whether the terminal event has gone: nothing is judged any more
 
     def __init__(
         self,
@@ -68,28 +83,14 @@ class Reply:
         write: Callable[[bytes], None],
         seen: Callable[[], None],
     ) -> None:
-        self.status = 0
-        self.content_type = b""
-        self.body = b""  # of a document, once it is judged
-        self.verdict: Verdict | None = None
-        self.stream: Stream | None = None
         self.begun = Wait()
-        self.over = Wait()
-        self.closed = Wait()
-        self.broken_by: GatewayError | None = None
         self._dialect = dialect
         self._hide_usage = hide_usage
         self._choices = choices
         self._inflate = inflate
         self._write = write
         self._seen = seen  # called when the vendor's head is there
-        self._inflater: Inflater | None = None
         self._parts: list[bytes] = []
-        self._size = 0
-        self._limit = MAX_DOCUMENT
-        self._retry_after: float | None = None
-        self._live = False  # whether pieces go to the client at once
-        self._passing = False  # whether the terminal event has gone: nothing is judged any more
 
     # -- what the fetch tells ------------------------------------------------------------------------------------------
 
@@ -106,6 +107,7 @@ class Reply:
             self._retry_after = retry_after(response.forward)
             self._limit = _MAX_ERROR
         elif b"event-stream" in response.content_type:
+            self.over, self.closed = Wait(), Wait()
             self.stream = Stream(self._dialect, response.content_type, self._hide_usage, self._choices)
 
     def piece(self, data: bytes) -> None:
@@ -126,7 +128,8 @@ class Reply:
                 self._stream_ended()
         except Exception as exc:
             self._mistaken(exc)
-        self.closed.set()
+        if self.stream is not None:
+            self.closed.set()
 
     def broken(self, error: GatewayError) -> None:
         self.broken_by = error
@@ -134,7 +137,8 @@ class Reply:
             self._document_ended()  # an error answer that was cut is still one
         else:
             self._fail(error)
-        self.closed.set()
+        if self.stream is not None:
+            self.closed.set()
 
     # -- what the walk asks for ----------------------------------------------------------------------------------------
 
@@ -220,4 +224,5 @@ class Reply:
         if self.broken_by is None:
             self.broken_by = error
         self.begun.fail(error)
-        self.over.set()
+        if self.stream is not None:
+            self.over.set()

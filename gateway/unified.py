@@ -16,6 +16,7 @@ from gateway import catalog
 from gateway.auth import Asking, Auth, digest, key_of
 from gateway.books import Bookkeeping
 from gateway.cache import AnswerCache
+from gateway.client_answers import field_value
 from gateway.dialects import conversion
 from gateway.dialects.request import Peek
 from gateway.embedder import Embedder
@@ -44,7 +45,7 @@ class CallHead(msgspec.Struct, frozen=True):
     digest: bytes | None  # of the key; None: there is none
     lines: Lines  # what goes along to vendors
     task: str | None
-    fields: tuple[tuple[bytes, bytes], ...]  # what every answer carries (CORS)
+    fields: bytes  # header lines that every answer carries (CORS)
 
 
 class Unified:
@@ -75,6 +76,13 @@ class Unified:
         self._providers = settings.providers
         self._epoch = epoch
         self._usable = {surface.dialect: partial(usable, surface.dialect) for surface in SURFACES}
+        self._offers = {
+            (surface.name, name)
+            for surface in SURFACES
+            for name, model in self.models.items()
+            if self._served(surface, model)
+        }
+        self._marks: dict[tuple[str, str], bytes] = {}
 
     def route(self, request: Request) -> CallPlan | None:
         """The plan for a request; None if it is not for one of these surfaces."""
@@ -88,7 +96,7 @@ class Unified:
             digest(key) if key is not None else None,
             forwardable(request),
             task.decode("latin-1") if task is not None else None,
-            cors_fields(self.server.cors, request.get(b"origin")),
+            b"".join(b"%b: %b\r\n" % field for field in cors_fields(self.server.cors, request.get(b"origin"))),
         )
         plan = CallPlan(partial(CallWalk, self, head), self.server.max_body, self._epoch)
         plan.chunked = request.length == CHUNKED
@@ -107,13 +115,16 @@ class Unified:
     def model(self, caller: Caller, peek: Peek, head: CallHead) -> Model:
         """The model that serves the request. Raises UnknownModel, ModelNotAllowed or Unsupported."""
         surface = head.surface
-        facts = Facts(peek.model, caller.name, head.task, lambda: peek.input_tokens, peek.images, peek.tools)
-        model = self.router.resolve(peek.model, facts)
+        model = self.models.get(peek.model)
+        if model is None or model.rules or not model.targets:
+            tokens = lambda: peek.input_tokens  # noqa: E731 - counted only if a rule asks
+            facts = Facts(peek.model, caller.name, head.task, tokens, peek.images, peek.tools)
+            model = self.router.resolve(peek.model, facts)
         if caller.models is not None and peek.model not in caller.models:
             raise ModelNotAllowed(
                 f"this API key may not use the model {shown(peek.model)}; GET /v1/models lists yours", param="model"
             )
-        if not self._served(surface, model):
+        if (surface.name, model.name) not in self._offers:
             raise Unsupported(
                 f"the model {shown(peek.model)} cannot be used at {surface.path}: it is of another kind, or none of "
                 f"its vendors speaks {surface.dialect} or a dialect that this can be converted to",
@@ -124,6 +135,14 @@ class Unified:
     def usable(self, surface: Surface) -> Callable[[Target, Provider], str | None]:
         return self._usable[surface.dialect]
 
+    def marks(self, provider: str, model: str) -> bytes:
+        """The header lines that say who answered, and under which name it knows the model."""
+        lines = self._marks.get((provider, model))
+        if lines is None:
+            lines = b"x-gateway-provider: %b\r\nx-gateway-model: %b\r\n" % (field_value(provider), field_value(model))
+            self._marks[provider, model] = lines
+        return lines
+
     def secrets(self) -> Iterator[str]:
         """What must never stand in a message: keys, and where the vendors are."""
         for provider in self._providers.values():
@@ -133,7 +152,7 @@ class Unified:
     def surfaces(self, name: str) -> list[str]:
         """The names of the surfaces at which a model can be used; a rule's model is where its rules lead."""
         ends = [self.models[end] for end in self._ends(name)]
-        return [surface.name for surface in SURFACES if any(self._served(surface, end) for end in ends)]
+        return [surface.name for surface in SURFACES if any((surface.name, end.name) in self._offers for end in ends)]
 
     def _ends(self, name: str) -> set[str]:
         model = self.models.get(name)

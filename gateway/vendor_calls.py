@@ -39,7 +39,7 @@ class VendorCall:
         self.hides_usage = peek.stream and surface == _CHAT and not peek.wants_usage
         self.dropped: tuple[str, ...] = ()
         if self._conversion is None:
-            body = rewritten(peek, route.target.model, surface == _CHAT, quirks)
+            body = rewritten(peek, route.target.model, surface == _CHAT, None if quirks.none else quirks)
             if quirks.drop:
                 self.dropped = tuple(name for name in quirks.drop if name in peek.fields)
         else:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from gateway import cache, outcomes, prices, types
 from gateway.call_cache import CallCache
 from gateway.call_record import CallRecord
-from gateway.client_answers import LAST_CHUNK, Field, chunk, head, refusal
+from gateway.client_answers import LAST_CHUNK, chunk, field_value, head, refusal
 from gateway.dialects.error_forms import error_event, scrubbed
 from gateway.dialects.request import Peek, peek
 from gateway.errors import BadUpstreamReply, GatewayError, Internal, NoTarget, UpstreamTimeout
@@ -95,7 +95,7 @@ class CallWalk:
             self.peek = peek(self.head.surface.dialect, await self.call.body())
             self.model = self.unified.model(self.caller, self.peek, self.head)
             self.record.model = self.peek.model  # only names that exist: labels are bounded
-            kept = await self._look_into_cache()
+            kept = await self._look_into_cache() if self.model.cache is not None else None
             await self._admit(self._most() if kept is None else self._price_of_hit())
         except ClientLeft:
             self._end(types.END_CLIENT_LEFT, 499)
@@ -216,21 +216,21 @@ class CallWalk:
             Ending(finished=True, filtered=verdict.filtered, left=call.left, usage=verdict.usage, zero=verdict.zero),
             lambda: verdict.output_tokens,
         )
-        fields = [*self._fields(), (b"x-gateway-cost", prices.decimal(charge.cost).encode())]
+        lines = self._lines() + b"x-gateway-cost: %b\r\n" % prices.decimal(charge.cost).encode()
         if charge.estimated:
-            fields.append((b"x-gateway-estimated", b"true"))
+            lines += b"x-gateway-estimated: true\r\n"
         if self.cache is not None:
             self.cache.take(body)
             self.cache.keep(reply.content_type, charge, streamed=False)
         await self._close(charge)
         self.record.first_byte()
-        call.write(head(reply.status, reply.content_type, fields, len(body), self._keeps()) + body)
+        call.write(head(reply.status, reply.content_type, lines, len(body), self._keeps()) + body)
         self._finish()
 
     async def _pass_stream(self, reply: Reply) -> None:
         call, stream = self.call, reply.stream
         assert stream is not None
-        call.write(head(reply.status, reply.content_type, self._fields(), None, self._keeps(), call.plan.old))
+        call.write(head(reply.status, reply.content_type, self._lines(), None, self._keeps(), call.plan.old))
         self.record.first_byte()
         self._write_piece(reply.go_live())
         if call.client.full and not call.left and call.fetch is not None:
@@ -284,8 +284,6 @@ class CallWalk:
     # -- the cache -----------------------------------------------------------------------------------------------------
 
     async def _look_into_cache(self) -> Entry | None:
-        if self.model.cache is None:
-            return None
         self.cache = CallCache(self)
         return await self.cache.look()
 
@@ -299,14 +297,13 @@ class CallWalk:
             self.record.request_id, self.caller.account, self.caller.key_id, types.OUTCOME_CACHED, cost,
             self.peek.model, entry.provider, entry.usage,
         ))  # fmt: skip
-        made_by = [(b"x-gateway-provider", entry.provider.encode()), (b"x-gateway-model", _field(entry.model))]
-        fields = [*self._fields(), *made_by]
+        lines = self._lines() + self.unified.marks(entry.provider, entry.model)
         self.record.first_byte()
         if not entry.streamed:
-            fields.append((b"x-gateway-cost", prices.decimal(cost).encode()))
-            call.write(head(200, entry.content_type, fields, len(entry.body), self._keeps()) + entry.body)
+            lines += b"x-gateway-cost: %b\r\n" % prices.decimal(cost).encode()
+            call.write(head(200, entry.content_type, lines, len(entry.body), self._keeps()) + entry.body)
         else:
-            call.write(head(200, entry.content_type, fields, None, self._keeps(), call.plan.old))
+            call.write(head(200, entry.content_type, lines, None, self._keeps(), call.plan.old))
             for piece in cache.pieces(entry):
                 call.write(chunk(piece, call.plan.old))
             if not call.plan.old:
@@ -354,23 +351,21 @@ class CallWalk:
 
     # -- the head and the end ------------------------------------------------------------------------------------------
 
-    def _fields(self) -> list[Field]:
-        """The gateway's own fields of an answer."""
-        fields = [(b"x-request-id", self.record.request_id.encode()), *self.head.fields]
-        if self.route is not None:
-            fields += [
-                (b"x-gateway-provider", self.route.provider.id.encode()),
-                (b"x-gateway-model", _field(self.route.target.model)),
-            ]
+    def _lines(self) -> bytes:
+        """The gateway's own header lines of an answer."""
+        route = self.route
+        lines = [b"x-request-id: ", self.record.request_id.encode(), b"\r\n", self.head.fields]
+        if route is not None:
+            lines.append(self.unified.marks(route.provider.id, route.target.model))
         if self._admitted:
-            fields.append((b"x-gateway-attempts", b"%d" % self.record.attempts))
+            lines.append(b"x-gateway-attempts: %d\r\n" % self.record.attempts)
         if self.cache is not None:
-            fields.append((b"x-gateway-cache", self.cache.result.encode()))
+            lines.append(b"x-gateway-cache: %b\r\n" % self.cache.result.encode())
         if self._dropped:
-            fields.append((b"x-gateway-dropped", _field(", ".join(self._dropped))))
+            lines.append(b"x-gateway-dropped: %b\r\n" % field_value(", ".join(self._dropped)))
         if self._standing is not None:
-            fields += headers(self._standing, self.head.surface.dialect, self.unified.now())
-        return fields
+            lines.append(headers(self._standing, self.head.surface.dialect, self.unified.now()))
+        return b"".join(lines)
 
     def _keeps(self) -> bool:
         """Whether the client's connection lasts beyond this answer."""
@@ -385,7 +380,9 @@ class CallWalk:
             error = self._cleaned(error)
         if self._standing is None and self.caller is not None:
             self._standing = await self.unified.books.standing(self.caller)
-        answer = refusal(self.head.surface.form, error, self._fields(), self._keeps())
+        answer = refusal(
+            self.head.surface.form, error, self.record.request_id, self._lines(), self._keeps()
+        )
         self.record.first_byte()
         self._end(types.END_CLIENT_LEFT if self.call.left else "", answer.status, error.code)
         self.call.refuse(answer.data)
@@ -424,8 +421,3 @@ class CallWalk:
 
 def _none() -> int:
     return 0
-
-
-def _field(text: str) -> bytes:
-    """Text of the configuration as a header's value."""
-    return text.encode("ascii", "replace")

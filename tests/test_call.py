@@ -60,7 +60,7 @@ class Listening:
 
 
 def whole(call: Call, body: bytes, status: int = 200) -> bytes:
-    return head(status, b"text/plain", [], len(body), call.keep_client) + body
+    return head(status, b"text/plain", b"", len(body), call.keep_client) + body
 
 
 async def echo(listening: Listening) -> None:
@@ -280,7 +280,7 @@ async def test_a_half_closed_client_still_gets_its_answer() -> None:
 
 async def stream_then_cut(listening: Listening) -> None:
     call = listening.call
-    call.write(head(200, b"text/event-stream", [], None, call.keep_client, call.plan.old))
+    call.write(head(200, b"text/event-stream", b"", None, call.keep_client, call.plan.old))
     call.write(chunk(b"data: 1\n\n", call.plan.old))
     call.cut_off()
 
@@ -304,7 +304,7 @@ async def test_a_cut_shows_to_an_old_client_as_a_reset() -> None:
 async def test_an_old_client_gets_no_chunks_and_a_close() -> None:
     async def run(listening: Listening) -> None:
         call = listening.call
-        call.write(head(200, b"text/event-stream", [], None, call.keep_client, call.plan.old))
+        call.write(head(200, b"text/event-stream", b"", None, call.keep_client, call.plan.old))
         call.write(chunk(b"data: 1\n\n", call.plan.old))
         call.finish()
 
@@ -319,7 +319,7 @@ async def test_an_old_client_gets_no_chunks_and_a_close() -> None:
 async def test_a_client_that_reads_no_more_is_left_after_a_while() -> None:
     async def run(listening: Listening) -> None:
         call = listening.call
-        call.write(head(200, b"text/event-stream", [], None, call.keep_client))
+        call.write(head(200, b"text/event-stream", b"", None, call.keep_client))
         while not call.client.full:
             call.write(chunk(bytes(1 << 20), False))
         await listening.left

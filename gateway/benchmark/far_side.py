@@ -46,10 +46,13 @@ class FarSide(asyncio.Protocol):
         self.target += url
 
     def on_message_complete(self) -> None:
-        self.answers[self.target](self)
+        self.answers.get(self.target, FarSide.answer_unknown)(self)
 
     def answer_plain(self) -> None:
         self.transport.write(self.plain)
+
+    def answer_unknown(self) -> None:
+        self.transport.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
 
     def answer_burst(self) -> None:
         self.transport.write(self.burst)

@@ -23,7 +23,7 @@ MODELS = ("bench", "burst", "paced")  # a vendor has each under its own name wit
 # In credits per million tokens; limits that are counted and never reached.
 _PRICE = {"input": 2, "cached_input": 0.5, "output": 8}
 _LIMITS = ("--rpm", "1000000000", "--tpm", "1000000000000", "--concurrency", "1000000")
-_ACCOUNT, _CREDITS = "bench", "1000000000"
+_ACCOUNT, _CREDITS = "bench", "900000000"
 
 
 @contextlib.contextmanager
@@ -90,9 +90,14 @@ def gateway_command(folder: Path, upstream: int, port: int, access_log: str = "o
 def unified(gateway: Started) -> Target:
     """The same gateway for unified calls, by a fresh key that has limits, and credits to spend."""
     data = str(gateway.folder / "data")
-    command = [sys.executable, "-m", "gateway"]
-    grant = ["credits", "grant", _ACCOUNT, _CREDITS, "--data", data]
-    create = ["keys", "create", "--account", _ACCOUNT, *_LIMITS, "--data", data, "--json"]
-    subprocess.run([*command, *grant], check=True, stdout=subprocess.DEVNULL)
-    key = json.loads(subprocess.run([*command, *create], check=True, capture_output=True).stdout)["key"]
-    return gateway.target._replace(prefix="", key=key)
+    _command("credits", "grant", _ACCOUNT, _CREDITS, "--data", data)
+    created = _command("keys", "create", "--account", _ACCOUNT, *_LIMITS, "--data", data, "--json")
+    return gateway.target._replace(prefix="", key=json.loads(created)["key"])
+
+
+def _command(*arguments: str) -> str:
+    """What a command of the gateway prints."""
+    run = subprocess.run([sys.executable, "-m", "gateway", *arguments], capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise WrongAnswer(f"gateway {' '.join(arguments[:2])}: {run.stderr.strip()}")
+    return run.stdout

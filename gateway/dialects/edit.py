@@ -24,6 +24,7 @@ _LARGEST_CANONICAL = 1 << 20  # decoded it may take thirty times as much
 _encode = msgspec.json.Encoder().encode
 _number = msgspec.json.Decoder(int | float | None).decode
 _ASKS_USAGE = b'{"include_usage":true}'
+_ASKS_USAGE_LAST = b',"stream_options":' + _ASKS_USAGE + b"}"
 
 
 class Quirks(Protocol):
@@ -41,6 +42,8 @@ class Quirks(Protocol):
 
 def rewritten(peek: Peek, model: str, ask_usage: bool = False, quirks: Quirks | None = None) -> bytes:
     """The body for a vendor that calls the model so. `ask_usage`: a stream is to tell its usage."""
+    if quirks is None and (body := _plainly(peek, model, ask_usage)) is not None:
+        return body
     edit = _Edit(peek.members)
     if model != peek.model:
         edit.put("model", _encode(model))
@@ -49,6 +52,23 @@ def rewritten(peek: Peek, model: str, ask_usage: bool = False, quirks: Quirks | 
     if quirks is not None:
         _apply(quirks, edit)
     return edit.body()
+
+
+def _plainly(peek: Peek, model: str, ask_usage: bool) -> bytes | None:
+    """The same for nearly every body, which is printed as most clients do: cut once, and taken apart not at all."""
+    body = peek.body
+    asks = ask_usage and peek.stream and asks_usage(peek.surface)
+    if asks and "stream_options" in peek.fields:
+        return None
+    if model != peek.model:
+        place = peek.members.place("model")
+        if place is None:
+            return None
+        start, end = place
+        body = b"".join((body[:start], _encode(model), body[end:]))
+    elif asks and peek.members.style is None:
+        return None
+    return body[:-1] + _ASKS_USAGE_LAST if asks else body
 
 
 def canonical(peek: Peek, ignore: Collection[str] = FORM) -> bytes:

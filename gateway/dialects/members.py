@@ -50,6 +50,20 @@ class Members(msgspec.Struct):
     style: Style | None
     walked: tuple[dict[str, bytes], bytes] | None = None
 
+    def place(self, name: str) -> tuple[int, int] | None:
+        """Where the value of a field begins and ends in the body; None where that would have to be searched."""
+        if self.style is None:
+            return None
+        before, behind = map(len, self.style)
+        at = 2
+        for each, value in self.fields.items():
+            at += len(each.encode()) + behind
+            end = at + len(memoryview(value))
+            if each == name:
+                return at, end
+            at = end + before
+        return None
+
     def heads(self) -> tuple[dict[str, bytes], bytes]:
         """The head of each member, in order (a fresh dict), and the tail."""
         if self.style is None:

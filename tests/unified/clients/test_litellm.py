@@ -15,7 +15,7 @@ from tests.unified.place import MODELS as USUAL
 PROGRAM = HERE / "python" / "litellm_flows.py"
 FLOWS = (
     "plain", "without_v1", "stream", "stream_without_usage", "asynchronous", "tools", "embedding", "rerank",
-    "responses", "errors",
+    "responses", "errors", "unknown_key",
 )  # fmt: skip
 MODELS = USUAL | {"ranker": {"targets": [{"provider": "jina", "model": "jina-reranker-v3"}], "price": {"input": 1}}}
 # The first test of a machine installs the packages, which takes as long as the network does.

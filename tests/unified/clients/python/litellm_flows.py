@@ -116,9 +116,14 @@ def responses() -> Told:
 
 
 def errors() -> Told:
-    raises(litellm.AuthenticationError, 401, **{**HERE, "api_key": "gw-of-somebody-else"}, **CHAT)
     raises(litellm.NotFoundError, 404, **HERE, **{**CHAT, "model": "openai/no-such-model"})
     raises(litellm.BadRequestError, 400, **HERE, **CHAT, temperature=99)
+    return []
+
+
+def unknown_key() -> Told:
+    """It takes the class from the words of the message: those of OpenAI."""
+    raises(litellm.AuthenticationError, 401, **{**HERE, "api_key": "gw-of-somebody-else"}, **CHAT)
     return []
 
 
@@ -134,6 +139,7 @@ def raises(kind: type[Exception], status: int, **arguments: Any) -> None:
 
 FLOWS: tuple[Callable[[], Told], ...] = (
     plain, without_v1, stream, stream_without_usage, asynchronous, tools, embedding, rerank, responses, errors,
+    unknown_key,
 )  # fmt: skip
 
 
