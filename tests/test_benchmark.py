@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from bench.load import MeaningClient
 from gateway import benchmark
-from gateway.benchmark.calls import BURST, PACED, UNARY, Call, Target, WrongAnswer
-from gateway.benchmark.load import Caller, sample
+from gateway.benchmark.calls import BURST, PACED, STREAM, UNARY, Call, Target, WrongAnswer
+from gateway.benchmark.load import Caller, Load, sample
 from gateway.benchmark.processes import cpu_by_process, end, family
 from gateway.benchmark.start import far_side, started
 
@@ -49,6 +51,39 @@ def test_an_answer_too_short_or_too_long_is_wrong(upstream: Target) -> None:
     for answer in (UNARY.answer + b"?", UNARY.answer[:-1]):
         with pytest.raises(WrongAnswer):
             uvloop.run(sample(upstream, UNARY._replace(answer=answer), connections=1, seconds=5))
+
+
+def test_a_target_that_reencodes_is_judged_by_what_it_says(upstream: Target) -> None:
+    spaced = json.dumps(json.loads(UNARY.answer), indent=1).encode()
+    other = spaced.replace(b"word word", b"word sword")
+    loose = upstream._replace(reencodes=True)
+    assert spaced != UNARY.answer
+    assert UNARY.answered(spaced, loose)
+    assert not UNARY.answered(spaced, upstream)
+    assert not UNARY.answered(other, loose)
+    assert not UNARY.answered(b'{"error":{"message":"no"}}', loose)
+    assert not UNARY.answered(b"word", loose)
+    first, *events = STREAM
+    assert BURST.answered(b": hello\n\n" + b"".join([first, *events]).replace(b", ", b","), loose)
+    assert not BURST.answered(b"".join(events), loose)
+
+
+@pytest.mark.parametrize("call", [UNARY, BURST, PACED], ids=["unary", "burst", "paced"])
+def test_units_are_the_same_by_meaning_as_by_bytes(upstream: Target, call: Call) -> None:
+    loose = upstream._replace(reencodes=True)
+
+    async def units() -> float:
+        load = Load(call, loose, MeaningClient)
+        await load.open(upstream.port, 1)
+        load.closed = True  # nothing more is asked after the first answer
+        while load.units < call.units:
+            await load.run(0.05)
+        return load.units
+
+    assert uvloop.run(asyncio.wait_for(units(), 10)) == call.units
+    wrong = call._replace(answer=call.answer.replace(b"word", b"sword"))
+    with pytest.raises(WrongAnswer, match="status 200"):
+        uvloop.run(sample(loose, wrong, connections=1, seconds=5, client=MeaningClient))
 
 
 def running(pid: int) -> bool:
@@ -96,12 +131,12 @@ def test_gateway_bench_speaks_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_comparison_runs_against_the_gateway() -> None:
-    rows = "unary POST$|burst|WebSocket|blob down$|blob up|body"
+    rows = "POST$|burst|WebSocket|blob down$|blob up|body"
     command = [sys.executable, "-m", "bench.compare", "--quick", "--json", "--only", "gateway", "--rows", rows]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=50)
     found = json.loads(run.stdout)
     assert found["faults"] == []
     assert run.returncode == 0, run.stderr.decode()
     values = {row["name"]: row["values"] for row in found["rows"]}
-    assert len(values) == 7
+    assert len(values) == 9
     assert all(row["gateway"] > 0 for name, row in values.items() if "memory" not in name)

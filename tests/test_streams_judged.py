@@ -215,7 +215,8 @@ def test_what_begins_an_answer(dialect: str, data: bytes, begun: bool) -> None:
     stream = Stream(dialect)
     out = stream.feed(data)
     assert (stream.begun, stream.error) == (begun, None)
-    assert out == (b"" if data.endswith(b"}\n") else data)
+    # An event that is not whole waits, and so do blank lines before anything: what follows may be no stream.
+    assert out == (b"" if data.endswith(b"}\n") or not data.strip() else data)
 
 
 @pytest.mark.parametrize(("dialect", "data", "status", "words"), [

@@ -35,7 +35,7 @@ _EVENT_END = re.compile(rb"(?:\r\n?+|\n)(?:\r\n?+|\n)")
 _NOT_PLAIN = re.compile(rb'[\x00-\x1f"\\]')  # what may end a string or a line, or break it
 _LINE_END = re.compile(rb"\r\n?+|\n")
 _BLANK = b" \t\r\n\xef\xbb\xbf"  # white space and the bytes of a BOM
-_JSON_BEGINS = b'{["'
+_JSON_BEGINS = (b"{", b"[", b'"')
 
 
 class Stream(Seen):
@@ -71,20 +71,20 @@ class Stream(Seen):
     def feed(self, data: bytes) -> bytes:
         """Takes the next bytes of the body, without content encoding; returns what may go to the client now."""
         if self._calm and not self._carry:
-            if data.startswith(self._before) and data.endswith(self._behind):
-                # The last event once more, but for its text: all there is to see is that it is one string.
-                text = data[len(self._before) : -len(self._behind)]
-                if len(data) >= self._around and not _NOT_PLAIN.search(text):
-                    self._spoken.add(text)
+            if data.startswith(self._before):
+                if self._repeats(data):
                     return data
-            if data.endswith(b"\n\n") and b"\r" not in data and self._all_regular(data):
+            elif data.endswith(b"\n\n") and b"\r" not in data and self._all_regular(data):
                 self._spoken.hear(data, self._form.text)
                 return data
         if self.error is not None:
             return b""
-        if not self._started and (begin := data.lstrip(_BLANK)):
+        if not self._started:
+            if not (begin := data.lstrip(_BLANK)) and len(self._carry) < EVENT_LIMIT:
+                self._carry += data  # blank lines belong to what comes behind them, and that may be no stream
+                return b""
             self._started = True
-            self._json = begin[0] in _JSON_BEGINS
+            self._json = begin[:1] in _JSON_BEGINS
         if self._json:
             return self._collect(data)
         out: list[bytes] = []
@@ -131,8 +131,10 @@ class Stream(Seen):
     def _all_regular(self, data: bytes) -> bool:
         regular = self._form.regular
         if data.find(b"\n\n") == len(data) - 2:
+            if not regular(self, data[:-2]):
+                return False
             self._learn(data)
-            return regular(self, data[:-2])
+            return True
         return all(regular(self, event) for event in data[:-2].split(b"\n\n"))
 
     # -- bytes to events -----------------------------------------------------------------------------------------------
@@ -148,14 +150,29 @@ class Stream(Seen):
             data = bytes(carry)
             carry.clear()
         start = 0
-        while (end := _event_end(data, start)) >= 0:
-            self._event(out, data[start:end] if start or end < len(data) else data)
-            if self.error is not None:
-                return
+        plain = b"\r" not in data
+        while (end := data.find(b"\n\n", start) + 2 if plain else _event_end(data, start)) >= 2:
+            event = data[start:end] if start or end < len(data) else data
+            if self._calm and self._repeats(event):
+                out.append(event)
+            else:
+                self._event(out, event)
+                if self.error is not None:
+                    return
             start = end
         if start < len(data):
             carry += data[start:]
             self._wait(out)
+
+    def _repeats(self, event: bytes) -> bool:
+        """Whether this is the last event once more, but for its text: all there is to see is that it is one string."""
+        if len(event) < self._around or not (event.startswith(self._before) and event.endswith(self._behind)):
+            return False
+        text = event[len(self._before) : -len(self._behind)]
+        if _NOT_PLAIN.search(text):
+            return False
+        self._spoken.add(text)
+        return True
 
     def _wait(self, out: list[bytes]) -> None:
         """For the rest of an event, unless it is too long."""

@@ -32,7 +32,8 @@ def part(text: str | None, finish: str | None = None, **more: object) -> bytes:
     """One chunk of a chat."""
     delta = {} if text is None else {"role": "assistant", "content": text}
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return event({"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice], **more})
+    value = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+    return event(value | more)
 
 
 def document(usage: object = USAGE, text: str = TEXT, finish: str = "stop") -> bytes:

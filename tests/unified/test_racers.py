@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from tests.clients.places import Sandbox
 from tests.unified.bad_vendors import JSON_TYPE, USAGE, document, good
 from tests.unified.caller import ask, begin, chat_body, raw_provider
 from tests.unified.conftest import Start
@@ -21,7 +20,7 @@ from tests.unified.place import PRICE, Answer, Place
 from tests.wire.ends import End
 from tests.wire.messages import answer
 from tests.wire.serving import free_port
-from tests.wire.vendor import Vendor
+from tests.wire.vendor import Script, Vendor
 
 PORT = free_port()
 CALLERS = 50
@@ -46,7 +45,9 @@ async def hold_of_one(place: Place, key: str) -> tuple[int, int]:
     return found.hold, found.cost
 
 
-def answering(when: asyncio.Event | None = None) -> Any:
+def answering(when: asyncio.Event | None = None) -> Script:
+    """A vendor that answers well, once it may."""
+
     async def script(vendor: Vendor, end: End) -> None:
         while (message := await vendor.next_request(end)) is not None:
             if when is not None:

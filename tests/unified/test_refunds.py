@@ -1,4 +1,4 @@
-"""What is not charged: every way to fail, on every surface, gives the whole hold back; and what is charged by estimate."""
+"""What is not charged: every way to fail, on every surface, gives the whole hold back. What is charged by estimate."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from tests.wire.vendor import Vendor
 PORT = free_port()
 SERVER = {"answer_timeout": 2, "drain_on_disconnect": 1}
 PROVIDERS = {"raw": raw_provider(PORT)}
-PLAIN: dict[str, Any] = {}
-STREAM: dict[str, Any] = {"stream": True}
+RAW = ("silent", "counting", "dear")
 
 
 class Surface(NamedTuple):
@@ -74,7 +73,7 @@ def target(surface: Surface, directives: str = "") -> dict[str, Any]:
 MODELS: dict[str, Any] = {
     **{f"{name}+{directive}": target(SURFACES[name], f"+{directive}") for name, directive in CASES},
     **{name: target(surface) for name, surface in SURFACES.items()},
-    **{name: {"targets": [{"provider": "raw", "model": name}], "price": PRICE} for name in ("silent", "counting", "dear")},
+    **{name: {"targets": [{"provider": "raw", "model": name}], "price": PRICE} for name in RAW},
 }  # fmt: skip
 
 
@@ -205,7 +204,7 @@ async def test_who_leaves_a_vendor_that_does_not_end_pays_what_was_seen(place: P
         await end.wait_ended()  # drain_on_disconnect is over
 
     async with Vendor(PORT, script):
-        talk = await begin(place, key, chat_body(model, max_tokens=50, **STREAM))
+        talk = await begin(place, key, chat_body(model, max_tokens=50, stream=True))
         await talk.piece()
         talk.leave()
         await quiet(place)
@@ -241,8 +240,8 @@ async def _read(vendor: Vendor, end: End) -> None:
 async def test_a_stop_gives_back_what_is_cut(start: Start, workers: int) -> None:
     place = start(server={"drain_seconds": 1}, providers=PROVIDERS, models=MODELS, workers=workers)
     key = place.key(credits="3")
-    ends = await begin(place, key, chat_body("chat", **STREAM), x_sandbox_stall="0.5@3")
-    stays = await begin(place, key, chat_body("chat", **STREAM), x_sandbox_stall="60@3")
+    ends = await begin(place, key, chat_body("chat", stream=True), x_sandbox_stall="0.5@3")
+    stays = await begin(place, key, chat_body("chat", stream=True), x_sandbox_stall="60@3")
     waits = await send(place, key, chat_body("chat"), x_sandbox_stall="60")
     await stays.piece()
     await asyncio.to_thread(wait_until, lambda: place.metric("gateway_holds_open") == 3, "not all have begun")

@@ -25,13 +25,19 @@ class Bill:
         self._start = 0
 
     def begin(self) -> None:
-        """What ended before does not matter any more."""
+        """What ended before does not matter any more.
+
+        The log is written now and then: a test that does not look at each of its calls leaves them to the next one.
+        """
         self._start = len(self._lines())
 
-    def charged(self, *told: Seen) -> list[str]:
-        """The calls admitted since `begin` were complete, used what the client was told, and cost that (returned)."""
+    def charged(self, *told: Seen, at: str | None = None) -> list[str]:
+        """The calls admitted since `begin` were complete, used what the client was told, and cost that (returned).
+
+        `at`: the model whose price counts, where the one that was asked for only chooses.
+        """
         wait_for(lambda: len(self._admitted()), len(told))
-        return [self._check(*one) for one in zip(self._admitted(), told, strict=True)]
+        return [self._check(*one, at) for one in zip(self._admitted(), told, strict=True)]
 
     def requests(self) -> list[str]:
         """The ids of the calls since `begin`."""
@@ -56,12 +62,12 @@ class Bill:
             _agree(settled["usage"], told)
         return len(self._billed)
 
-    def _check(self, line: dict[str, Any], told: Seen) -> str:
+    def _check(self, line: dict[str, Any], told: Seen, at: str | None) -> str:
         assert line["status"] == 200, line
         assert line["outcome"] == "complete", line
         assert not line.get("estimated"), line
         _agree(line["usage"], told)
-        wanted = cost(self.place.models[line["model"]].get("price", {}), told)
+        wanted = cost(self.place.models[at or line["model"]].get("price", {}), told)
         assert Decimal(line["cost"]) == wanted, line
         self._billed[line["request_id"]] = (line["model"], told, wanted)
         return str(line["cost"])

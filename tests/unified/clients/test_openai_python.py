@@ -208,4 +208,4 @@ def test_a_rule_chooses(sdk: OpenAI, bill: Bill) -> None:
         model="auto", messages=HELLO, extra_headers={"x-gateway-task": "coding"}
     )
     assert raw.headers["x-gateway-model"] == "gpt-4o"
-    bill.charged(seen("", raw.parse().usage))
+    bill.charged(seen("", raw.parse().usage), at="gpt-4o")

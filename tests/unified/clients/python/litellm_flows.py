@@ -117,7 +117,7 @@ def responses() -> Told:
 
 def errors() -> Told:
     raises(litellm.NotFoundError, 404, **HERE, **{**CHAT, "model": "openai/no-such-model"})
-    raises(litellm.BadRequestError, 400, **HERE, **CHAT, temperature=99)
+    raises(litellm.BadRequestError, 400, **HERE, **{**CHAT, "model": "openai/embedder"})
     return []
 
 
