@@ -132,7 +132,7 @@ class Auth:
             if caller is None:
                 if since is None or clock - since > _FRESH:
                     self._refuse(digest, clock)
-                raise InvalidKey("this API key is not known here: check it for typing errors, or use another")
+                raise InvalidKey("Incorrect API key provided: it is not known here; check it for typing errors")
         if len(self._young) >= _REMEMBERED:
             self._old, self._young = self._young, {}
         self._young[digest] = caller

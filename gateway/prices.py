@@ -147,13 +147,15 @@ def _whole(count: float) -> float:
 
 def _sum(parts: list[Part]) -> int:
     total = 0
-    broken = Fraction(0)
-    for _, count, rate in parts:
-        if type(count) is int:
-            total += count * rate
+    broken: list[Part] = []
+    for part in parts:
+        if type(part[1]) is int:
+            total += part[1] * part[2]
         else:
-            broken += Fraction(repr(count)) * rate
-    return int((total + broken) // MILLION) if broken else total // MILLION
+            broken.append(part)
+    if broken:
+        return int((total + sum(Fraction(repr(count)) * rate for _, count, rate in broken)) // MILLION)
+    return total // MILLION
 
 
 def most(

@@ -76,7 +76,7 @@ class _Tally:
                     return
         if family.normal(fields) is not None:
             self._kept = fields
-        elif any(value and "usage" in path.lower() for path, value in fields.items()):
+        elif any(value and _counts(path, value) for path, value in fields.items()):
             self.zero = True
 
     def usage(self) -> Usage | None:
@@ -100,6 +100,13 @@ class _Tally:
                 self._counters = new if old is None else {
                     key: max(old.get(key, 0), new.get(key, 0)) for key in old | new
                 }
+
+
+def _counts(path: str, value: object) -> bool:
+    """Whether a field is where a vendor tells what was used: some rerankers do it under `meta`."""
+    if path == "meta":
+        return isinstance(value, dict) and not value.keys().isdisjoint(("tokens", "billed_units"))
+    return path == "tokens" or "usage" in path.lower()
 
 
 class SilentReader:

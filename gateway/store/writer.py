@@ -29,6 +29,7 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 _MOST = 2048  # items of a batch
+_GATHER_SECONDS = 0.001
 _LOOK_SECONDS = 0.2  # how soon what another process has written is seen
 _PAUSE_SECONDS = 0.05  # before a failed batch is tried again; doubles up to
 _LONGEST_PAUSE_SECONDS = 1.0
@@ -89,6 +90,7 @@ class Writer(Generic[Item]):
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._version = self._data_version()
         self._next_look = 0.0
+        self._crowded = False
         self._give_up: float | None = None  # when trying again ends
         self._dropped = False
         self._complained = -_COMPLAIN_SECONDS
@@ -143,8 +145,13 @@ class Writer(Generic[Item]):
             batch = [self._waiting.get(timeout=_LOOK_SECONDS)]
         except queue.Empty:
             return []
+        if self._crowded:
+            # Where several shared the last commit, a moment's wait lets more share this one: each commit costs the loop
+            # two hand-overs of the GIL. Who comes alone waits for nobody.
+            time.sleep(_GATHER_SECONDS)
         while batch[-1] is not None and len(batch) < _MOST and not self._waiting.empty():
             batch.append(self._waiting.get())
+        self._crowded = len(batch) > 1
         return batch
 
     def _commit(self, batch: list[Any]) -> None:

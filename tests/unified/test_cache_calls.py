@@ -94,7 +94,8 @@ def test_order_and_spacing_do_not_matter(place: Place, key: str, text: str) -> N
     text += " é"
     assert result(place.call(CHAT, body(text), key)) == "miss"
     same = [
-        body(text, separators=(",", ":")), body(text, indent=3), body(text, reverse=True), body(text, ensure_ascii=False),
+        body(text, separators=(",", ":")), body(text, indent=3), body(text, reverse=True),
+        body(text, ensure_ascii=False),
         body(text).replace(b'"model"', b'"\\u006dodel"'), body(text).replace(b"0.5", b"5e-1"),
     ]  # fmt: skip
     for one in same:
@@ -189,7 +190,9 @@ def test_other_surfaces_have_it_too(place: Place, key: str, path: str, request_:
 WAYS = ["status=400", "status=500", "cut=3", "filter=after", "end=2", "filter=before"]
 
 
-@pytest.mark.parametrize(("way", "stream"), [*((way, stream) for way in WAYS for stream in (False, True)), ("error200", True)])
+@pytest.mark.parametrize(
+    ("way", "stream"), [*((way, stream) for way in WAYS for stream in (False, True)), ("error200", True)]
+)
 def test_what_is_no_good_answer_is_not_kept(place: Place, key: str, text: str, way: str, stream: bool) -> None:
     """The vendor would answer well the second time: it is asked."""
     name, _, value = way.partition("=")
@@ -237,7 +240,9 @@ def test_answers_outlive_the_process(place: Place, key: str, text: str) -> None:
 
 # -- questions that mean the same --------------------------------------------------------------------------------------
 
-LOCAL = pytest.mark.skipif(importlib.util.find_spec("wordllama") is None, reason="the extra `semantic` is not installed")
+LOCAL = pytest.mark.skipif(
+    importlib.util.find_spec("wordllama") is None, reason="the extra `semantic` is not installed"
+)
 PAIR = "How do I bake bread without yeast at home?", "how do i bake bread without yeast at home"
 OTHER = "How do I repair a bicycle without tools at home?"
 
@@ -259,7 +264,10 @@ def test_a_shadow_only_counts(place: Place, key: str) -> None:
     place.chat(key, "shadowed", PAIR[0])
     before = place.metric("gateway_cache_requests_total", result="shadow"), vendor_calls(place)
     assert result(place.chat(key, "shadowed", PAIR[1])) == "miss"
-    assert (place.metric("gateway_cache_requests_total", result="shadow"), vendor_calls(place)) == (before[0] + 1, before[1] + 1)
+    assert (place.metric("gateway_cache_requests_total", result="shadow"), vendor_calls(place)) == (
+        before[0] + 1,
+        before[1] + 1,
+    )
 
 
 def test_an_embedding_model_tells_what_means_the_same(place: Place, key: str) -> None:

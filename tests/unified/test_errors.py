@@ -73,7 +73,9 @@ async def test_a_status_and_its_message_are_kept(
     place: Place, key: str, vendor: Vendor, fresh: Callable[[], str], status: int, stream: bool
 ) -> None:
     body = b"" if status == 304 else openai_error()
-    vendor.script = serve(error_answer(status, body, (b"Retry-After", b"7")) if body else answer(b"", b"304 Not Modified"))
+    vendor.script = serve(
+        error_answer(status, body, (b"Retry-After", b"7")) if body else answer(b"", b"304 Not Modified")
+    )
     model = fresh()
     got = await ask(place, key, chat_body(model, stream=stream))
     assert got.status == STATUSES[status]
@@ -140,7 +142,9 @@ def told(message: Message) -> str:
     return f"bad header {auth}; key={VENDOR_KEY} extra {extra} at http://127.0.0.1:{PORT}/v1, host 127.0.0.1:{PORT}"
 
 
-def secretive(status: int, body: Callable[[str], bytes], kind: bytes = b"application/json") -> Callable[[Message], bytes]:
+def secretive(
+    status: int, body: Callable[[str], bytes], kind: bytes = b"application/json"
+) -> Callable[[Message], bytes]:
     def reply(message: Message) -> bytes:
         return error_answer(status, body(told(message)), (b"WWW-Authenticate", VENDOR_KEY.encode()), kind=kind)
 

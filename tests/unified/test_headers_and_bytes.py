@@ -13,33 +13,53 @@ from tests.unified.caller import CHAT, RESPONSES, ask, begin, chat_body, raw_pro
 from tests.unified.place import MODELS as USUAL
 from tests.unified.place import PRICE, VENDOR_KEY, Place
 from tests.wire.ends import End, connect
-from tests.wire.messages import CHUNKED_HEAD, Fields, Message, answer, chunks, head, read_answer, read_answer_head, request
+from tests.wire.messages import (
+    CHUNKED_HEAD,
+    Fields,
+    Message,
+    answer,
+    chunks,
+    head,
+    read_answer,
+    read_answer_head,
+    request,
+)
 from tests.wire.serving import free_port
 from tests.wire.vendor import Vendor, serve
 
 PORT = free_port()
-SAME = {"openai.chat": CHAT, "openai.responses": RESPONSES, "openai.embeddings": "/v1/embeddings", "jina.rerank": "/v1/rerank"}
+SAME = {
+    "openai.chat": CHAT,
+    "openai.responses": RESPONSES,
+    "openai.embeddings": "/v1/embeddings",
+    "jina.rerank": "/v1/rerank",
+}
 PROVIDERS = {
     "raw": raw_provider(PORT, speaks=SAME),
-    "odd": raw_provider(PORT, quirks={"drop": ["seed", "logit_bias"], "rename": {"max_completion_tokens": "max_tokens"}}),
+    "odd": raw_provider(
+        PORT, quirks={"drop": ["seed", "logit_bias"], "rename": {"max_completion_tokens": "max_tokens"}}
+    ),
     "own": raw_provider(PORT, headers={"X-Title": "env:VENDOR_KEY"}),
     "apikey": raw_provider(PORT, auth="x-api-key"),
     "query": raw_provider(PORT, auth="query:token"),
 }
 MODELS = USUAL | {
     "same": {"targets": [{"provider": "raw", "model": "same"}], "price": PRICE},
-    "other-name": {"targets": [{"provider": "raw", "model": "the \"vendor's\" näme"}], "price": PRICE},
+    "other-name": {"targets": [{"provider": "raw", "model": 'the "vendor\'s" näme'}], "price": PRICE},
     **{name: {"targets": [{"provider": name, "model": name}]} for name in ("odd", "own", "apikey", "query")},
 }
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 CHUNK = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 # Nothing that a decoder and an encoder would give back like this.
 ODD_ANSWER = (
-    b'{ "object":"chat.completion" ,"id":"\\u0063","choices":[{"index":0,"message":{"role":"assistant","content":"h\\/i",'
-    b'"x":1.0e2},"finish_reason":"stop"}],\r\n\t"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15} } \n'
+    b'{ "object":"chat.completion" ,"id":"\\u0063","choices":[{"index":0,"message":{"role":"assistant",'
+    b'"content":"h\\/i","x":1.0e2},"finish_reason":"stop"}],\r\n\t"usage":{"prompt_tokens":10,"completion_tokens":5,'
+    b'"total_tokens":15} } \n'
 )
 JSON_FIELDS: Fields = [(b"Content-Type", b"application/json; charset=utf-8")]
-ODD_BODY = b'{\n "messages" : [{"role":"user","content":"\\u0048\\/\xc3\xa9"}], "x\\u0079": 1.0e2,\t"model":"same" , "z":null}'
+ODD_BODY = (
+    b'{\n "messages" : [{"role":"user","content":"\\u0048\\/\xc3\xa9"}], "x\\u0079": 1.0e2,\t"model":"same" , "z":null}'
+)
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +119,13 @@ async def test_only_the_model_s_name_is_changed(
     place: Place, key: str, vendor: Vendor, path: str, more: dict[str, Any], prefix: str
 ) -> None:
     at = prefix + path.removeprefix("/v1")
-    before, behind = json_bytes(a=1, **more)[:-1] + b', "model" :  ', b" ,\n \"b\": [1e5]}"
+    before, behind = json_bytes(a=1, **more)[:-1] + b', "model" :  ', b' ,\n "b": [1e5]}'
     await send(place, request(at.encode(), b"POST", before + b'"other-name"' + behind, [bearer(key)]))
     sent = vendor.requests[0]
     assert sent.target == path.encode()
     assert sent.body.startswith(before)
     assert sent.body.endswith(behind)
-    assert json.loads(sent.body)["model"] == "the \"vendor's\" näme"
+    assert json.loads(sent.body)["model"] == 'the "vendor\'s" näme'
 
 
 @pytest.mark.parametrize(
@@ -131,7 +151,8 @@ async def test_a_stream_s_usage_is_asked_for_and_nothing_else(
 
 
 async def test_quirks_change_what_they_name_and_tell_it(place: Place, key: str, vendor: Vendor) -> None:
-    body = b'{"seed": 1, "messages":[{"role":"user","content":"\\u0041"}], "max_completion_tokens" : 9,"model":"odd","x":1.0}'
+    body = b'{"seed": 1, "messages":[{"role":"user","content":"\\u0041"}], "max_completion_tokens" : 9,'
+    body += b'"model":"odd","x":1.0}'
     got = await send(place, request(CHAT.encode(), b"POST", body, [bearer(key)]))
     assert vendor.requests[0].body == (
         b'{ "messages":[{"role":"user","content":"\\u0041"}], "max_tokens" : 9,"model":"odd","x":1.0}'
@@ -147,7 +168,8 @@ CLIENT_FIELDS: Fields = [
 PRIVATE_FIELDS: Fields = [
     (b"Cookie", b"session=secret"), (b"Cookie2", b"x"), (b"X-Forwarded-For", b"10.0.0.1"), (b"X-Forwarded-Host", b"h"),
     (b"Forwarded", b"for=10.0.0.1"), (b"X-Gateway-Task", b"coding"), (b"X-Gateway-Anything", b"1"), (b"Via", b"1.1 me"),
-    (b"Keep-Alive", b"timeout=5"), (b"TE", b"trailers"), (b"Proxy-Authorization", b"Basic eA=="), (b"X-Real-IP", b"10.0.0.1"),
+    (b"Keep-Alive", b"timeout=5"), (b"TE", b"trailers"), (b"Proxy-Authorization", b"Basic eA=="),
+    (b"X-Real-IP", b"10.0.0.1"),
     (b"Connection", b"x-listed, keep-alive"), (b"X-Listed", b"secret"), (b"Proxy-Connection", b"keep-alive"),
     (b"Expect", b"100-continue"),
 ]  # fmt: skip
@@ -175,7 +197,9 @@ WAYS: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("model", ["same", "own", "apikey", "query"])
 @pytest.mark.parametrize("way", WAYS)
-async def test_the_gateway_s_key_reaches_no_vendor(place: Place, key: str, vendor: Vendor, way: str, model: str) -> None:
+async def test_the_gateway_s_key_reaches_no_vendor(
+    place: Place, key: str, vendor: Vendor, way: str, model: str
+) -> None:
     query, before = WAYS[way]
     target = CHAT + (query + key if query else "")
     fields = [] if query else [(way.encode(), (before + key).encode())]
@@ -221,7 +245,9 @@ DONE = events(b"[DONE]")
 
 
 def streamed(pieces: list[bytes]) -> bytes:
-    return CHUNKED_HEAD.removesuffix(b"\r\n") + b"Content-Type: text/event-stream; charset=utf-8\r\n\r\n" + chunks(pieces)
+    return (
+        CHUNKED_HEAD.removesuffix(b"\r\n") + b"Content-Type: text/event-stream; charset=utf-8\r\n\r\n" + chunks(pieces)
+    )
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 64])
@@ -251,7 +277,9 @@ async def test_line_ends_are_the_vendor_s(place: Place, key: str, vendor: Vendor
 async def test_an_answer_without_a_length_gets_one(place: Place, key: str, vendor: Vendor) -> None:
     """Documents are whole before they go: cost and length stand in their head, however the vendor frames them."""
     pieces = [ODD_ANSWER[at : at + 10] for at in range(0, len(ODD_ANSWER), 10)]
-    vendor.script = serve(CHUNKED_HEAD.removesuffix(b"\r\n") + b"Content-Type: application/json\r\n\r\n" + chunks(pieces))
+    vendor.script = serve(
+        CHUNKED_HEAD.removesuffix(b"\r\n") + b"Content-Type: application/json\r\n\r\n" + chunks(pieces)
+    )
     got = await ask(place, key, chat_body("same"))
     assert got.body == ODD_ANSWER
     assert got.headers["content-length"] == str(len(ODD_ANSWER))
@@ -261,7 +289,8 @@ async def test_an_answer_without_a_length_gets_one(place: Place, key: str, vendo
 
 async def test_a_vendor_s_headers_stay_its_own(place: Place, key: str, vendor: Vendor) -> None:
     """Its account, its limits and its cookies are no business of the client's; ids are the gateway's."""
-    theirs = {"set-cookie": "a=b", "x-request-id": "theirs", "x-ratelimit-remaining-requests": "7", "x-gateway-cost": "0",
+    theirs = {"set-cookie": "a=b", "x-request-id": "theirs", "x-ratelimit-remaining-requests": "7",
+              "x-gateway-cost": "0",
               "openai-organization": "acme", "server": "secret-server"}  # fmt: skip
     fields = [(name.encode(), value.encode()) for name, value in theirs.items()]
     vendor.script = serve(answer(ODD_ANSWER, fields=JSON_FIELDS + fields))
@@ -274,7 +303,7 @@ async def test_a_vendor_s_headers_stay_its_own(place: Place, key: str, vendor: V
 async def test_the_gateway_s_headers(place: Place, key: str, vendor: Vendor) -> None:
     got = await ask(place, key, chat_body("other-name"))
     assert got.headers["x-gateway-provider"] == "raw"
-    assert got.headers["x-gateway-model"] == "the \"vendor's\" n?me"
+    assert got.headers["x-gateway-model"] == 'the "vendor\'s" n?me'
     assert got.headers["x-gateway-attempts"] == "1"
     assert got.headers["x-gateway-cost"] == "0.00006"
     for absent in ("x-gateway-cache", "x-gateway-dropped", "x-gateway-estimated", "x-gateway-error"):
@@ -317,7 +346,9 @@ async def test_a_chunked_request_becomes_a_whole_one(opened: End, key: str, vend
         pieces.append(ODD_BODY[at : at + size])
         at += size
     pieces = [piece for piece in [*pieces, ODD_BODY[at:]] if piece]
-    start = head(b"POST /v1/chat/completions HTTP/1.1", [(b"Host", b"h"), bearer(key), (b"Transfer-Encoding", b"chunked")])
+    start = head(
+        b"POST /v1/chat/completions HTTP/1.1", [(b"Host", b"h"), bearer(key), (b"Transfer-Encoding", b"chunked")]
+    )
     await opened.send_pieces(start + chunks(pieces, [(b"X-Trailer", b"1")], [b";a=b"]), [50, 0, 60, 0, 70])
     assert (await read_answer(opened)).body == ODD_ANSWER
     assert vendor.requests[0].body == ODD_BODY
@@ -342,7 +373,9 @@ async def test_who_would_be_refused_gets_no_100(place: Place, vendor: Vendor) ->
 
 async def test_one_connection_carries_everything_in_order(opened: End, key: str, vendor: Vendor) -> None:
     """Calls, pass-through, lists, health and refusals, pipelined: each answer is that of its request."""
-    vendor.script = serve(lambda message: answer(ODD_ANSWER if message.method == b"POST" else message.target, fields=JSON_FIELDS))
+    vendor.script = serve(
+        lambda message: answer(ODD_ANSWER if message.method == b"POST" else message.target, fields=JSON_FIELDS)
+    )
     call = request(CHAT.encode(), b"POST", ODD_BODY, [bearer(key)])
     broken = request(CHAT.encode(), b"POST", b"{", [bearer(key)])
     forward = request(b"/raw/some/where")

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import re
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -38,6 +39,10 @@ def issue(place: Place, account: str, *options: str, credits: str | None = "100"
         place.run("credits", "grant", account, credits)
     made = place.run("keys", "create", "--name", account, *options)
     return made["id"], made["key"]
+
+
+def answers(place: Place, key: str, status: int) -> bool:
+    return place.chat(key).status == status
 
 
 def refused(answer: Answer, status: int, code: str) -> None:
@@ -97,13 +102,13 @@ def test_changes_act_while_the_gateway_runs(place: Place, account: str) -> None:
         place.run("keys", "update", issued[name][0], *options)
     for name, (_, status, code, _) in CHANGES.items():
         key = issued[name][1]
-        wait_until(lambda key=key, status=status: place.chat(key).status == status, f"{name} does not act")
+        wait_until(partial(answers, place, key, status), f"{name} does not act")
         refused(place.chat(key), status, code)
     for name, (*_, back) in CHANGES.items():
         place.run("keys", "update", issued[name][0], *back)
     place.run("keys", "revoke", revoked_id)
     for name, (_, key) in issued.items():
-        wait_until(lambda key=key: place.chat(key).status == 200, f"{name} is not taken back")
+        wait_until(partial(answers, place, key, 200), f"{name} is not taken back")
     wait_until(lambda: place.chat(revoked).status == 401, "the key is not revoked")
     refused(place.chat(revoked), 401, "api_key_disabled")
 

@@ -97,8 +97,8 @@ async def test_a_first_good_key_opens_nothing_for_the_next_request(opened: End, 
 
 
 async def test_a_websocket_needs_it_too(opened: End, key: str, vendor: Vendor) -> None:
-    upgrade = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"), (b"Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ=="),
-               (b"Sec-WebSocket-Version", b"13")]  # fmt: skip
+    upgrade = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"),
+               (b"Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ=="), (b"Sec-WebSocket-Version", b"13")]  # fmt: skip
     await opened.send(request(b"/raw/socket", fields=upgrade))
     assert (await read_answer(opened)).status == 401
     assert vendor.connections == []

@@ -116,9 +116,7 @@ def test_failed_is_not_billed(
     assert seen.headers["x-gateway-attempts"] == "1"
 
 
-@pytest.mark.parametrize("surface", [
-    pytest.param(name, marks=UNSEEN) if name == "rerank" else name for name in SURFACES
-])  # fmt: skip
+@pytest.mark.parametrize("surface", SURFACES)
 def test_zeros_are_believed(place: Place, key: str, surface: str) -> None:
     path, body = SURFACES[surface].path, SURFACES[surface].body
     seen = place.call(path, {"model": surface, **body}, key, {"x-sandbox-zero-usage": ""})

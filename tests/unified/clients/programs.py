@@ -62,7 +62,8 @@ def _install(name: str, command: list[str], folder: Path) -> None:
     except subprocess.TimeoutExpired:
         pytest.skip(f"{name} cannot be installed here: not done after {INSTALL_PATIENCE} seconds")
     if done.returncode:
-        pytest.skip(f"{name} cannot be installed here: {(done.stderr or done.stdout).strip()[-300:]}")
+        told = " ".join((done.stderr or done.stdout).split())
+        pytest.skip(f"{name} cannot be installed here: {told[:300]}")
 
 
 def run(command: list[str], folder: Path, bill: Bill, **more: str) -> dict[str, Flow]:

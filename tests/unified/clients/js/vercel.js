@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { embedMany, generateObject, generateText, stepCountIs, streamText, tool } from "ai";
+import { embedMany, generateText, Output, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 
 const url = process.env.GATEWAY_URL;
@@ -81,8 +81,8 @@ const kinds = {
 
   async object(model) {
     const schema = z.object({ city: z.string(), days: z.number() });
-    const found = await generateObject({ model, schema, prompt, ...common });
-    schema.parse(found.object);
+    const found = await generateText({ model, prompt, output: Output.object({ schema }), ...common });
+    schema.parse(found.output);
     return [seen(found.usage)];
   },
 };
