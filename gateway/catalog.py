@@ -59,23 +59,17 @@ def anthropic_item(model: Model, created: int, surfaces: Surfaces) -> dict[str, 
     }  # fmt: skip
 
 
-_METHODS = {
-    "chat": ("generateContent", "streamGenerateContent", "countTokens"),
-    "embeddings": ("embedContent", "batchEmbedContents"),
-}
-
-
 def gemini_list(models: Iterable[Model], created: int, surfaces: Surfaces) -> dict[str, Any]:
     """The form that Google's SDK reads; everything is on one page."""
     return {"models": [gemini_item(model, created, surfaces) for model in models]}
 
 
 def gemini_item(model: Model, _: int, surfaces: Surfaces) -> dict[str, Any]:
+    # No method of Google's own is served, so none is promised.
     at = surfaces(model.name)
-    methods = [method for surface in at for method in _METHODS.get(surface, ())]
     return {
         "name": f"models/{model.name}", "baseModelId": model.name, "version": "1", "displayName": model.name,
-        "supportedGenerationMethods": methods, "surfaces": at, "price": _numbers(model.price),
+        "supportedGenerationMethods": [], "surfaces": at, "price": _numbers(model.price),
     }  # fmt: skip
 
 

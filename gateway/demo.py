@@ -36,14 +36,19 @@ _CREDITS = 100
 
 _MODELS = {
     "deepseek-chat": {
+        "kind": "chat",
         "targets": [
             {"provider": "deepseek", "model": "deepseek-chat", "weight": 3},
             {"provider": "siliconflow", "model": "deepseek-ai/DeepSeek-V3", "priority": 2},
         ],
         "price": {"input": 2, "cached_input": 0.5, "output": 8},
     },
-    "kimi-k2": {"targets": [{"provider": "moonshot", "model": "kimi-k2"}], "price": {"input": 4, "output": 16}},
-    "gpt-4o": {"targets": [{"provider": "openai", "model": "gpt-4o"}], "price": {"input": 18, "output": 72}},
+    "kimi-k2": {
+        "kind": "chat", "targets": [{"provider": "moonshot", "model": "kimi-k2"}], "price": {"input": 4, "output": 16},
+    },
+    "gpt-4o": {
+        "kind": "chat", "targets": [{"provider": "openai", "model": "gpt-4o"}], "price": {"input": 18, "output": 72},
+    },
     "bge-m3": {
         "kind": "embedding", "targets": [{"provider": "siliconflow", "model": "BAAI/bge-m3"}], "price": {"input": 0.5},
     },

@@ -16,7 +16,7 @@ from gateway.providers import RESERVED, Table
 from gateway.settings import Provider
 from gateway.types import SURFACE_PASSTHROUGH
 from gateway.wire.head import CHUNKED, Request, has_dot_segment, rebuild_request
-from gateway.wire.plan import Plan
+from gateway.wire.plan import NEVER, Plan
 from gateway.wire.pool import Destination, Pool
 
 _RESERVED = frozenset(name.encode() for name in RESERVED)
@@ -75,7 +75,8 @@ class Passthrough:
         self._pools = pools
         self._journal = journal
         self._connect_timeout = connect_timeout
-        self._epoch = epoch
+        # Where a key is asked for, no plan is used twice: the key may be revoked meanwhile.
+        self._epoch = epoch if permit is None else NEVER
         self._permit = permit
 
     def route(self, request: Request) -> Plan | None:

@@ -10,7 +10,7 @@ from gateway.dialects import conversion
 from gateway.dialects.answers import judge
 from gateway.dialects.edit import rewritten
 from gateway.dialects.request import Peek
-from gateway.errors import GatewayError, Source
+from gateway.errors import GatewayError, Source, Unsupported
 from gateway.health import BUSY, UNAVAILABLE, Failure, classify
 from gateway.reply import Reply, VendorRefused
 from gateway.routing import Route
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from gateway.vendor_requests import Lines
 
 _CHAT = "openai.chat"
+_CONTENT = frozenset(("input", "query", "documents"))
+_MOST_ITEMS = 4096
+_MOST_FIELD = 64 << 10
+
+_decode = msgspec.json.Decoder().decode
 
 
 class VendorCall:
@@ -43,7 +48,7 @@ class VendorCall:
             if quirks.drop:
                 self.dropped = tuple(name for name in quirks.drop if name in peek.fields)
         else:
-            self._fields = msgspec.json.decode(peek.body)
+            self._fields = _decoded(peek)
             body, self.dropped = self._conversion.request(self._fields, route.target.model)
             method = self._conversion.method
         self._pool, begin = unified.heads.head(
@@ -65,6 +70,18 @@ class VendorCall:
             body = self._conversion.answer(body, self._fields, estimate=self._peek.input_tokens)
             reply.content_type = b"application/json"
         reply.body = body
+
+
+def _decoded(peek: Peek) -> dict[str, Any]:
+    """The request as values. Decoding may take many times the memory of the text, so it is bounded: what is converted
+    is a list of texts and some small fields, and of any other field its name is all that matters.
+    """
+    if peek.count > _MOST_ITEMS:
+        raise Unsupported(f"more than {_MOST_ITEMS} items in one call cannot be converted: send fewer", param="input")
+    return {
+        name: _decode(raw) if name in _CONTENT or len(memoryview(raw)) <= _MOST_FIELD else True
+        for name, raw in peek.fields.items()
+    }
 
 
 def failure_of(error: GatewayError) -> Failure:

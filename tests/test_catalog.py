@@ -66,8 +66,7 @@ def test_the_form_of_anthropic() -> None:
 def test_the_form_of_google() -> None:
     found = catalog.gemini_list(MODELS.values(), 1700000000, surfaces)
     assert [item["name"] for item in found["models"]] == ["models/b", "models/a", "models/v/x"]
-    assert "embedContent" in found["models"][2]["supportedGenerationMethods"]
-    assert "generateContent" in found["models"][0]["supportedGenerationMethods"]
+    assert found["models"][2]["surfaces"] == ["embeddings"]
     google.genai.types.Model.model_validate({"name": found["models"][0]["name"], "display_name": "b"})
 
 

@@ -15,7 +15,7 @@ from gateway.providers import Table
 from gateway.relay import Passthrough, Pools, provider_label
 from gateway.settings import load
 from gateway.wire.head import Request, parse_request
-from gateway.wire.plan import Plan
+from gateway.wire.plan import NEVER, Plan
 
 CONFIG = """
 providers:
@@ -175,6 +175,7 @@ def test_a_door_in_front(table: Table, desk: Desk) -> None:
     plan = walk.route(asked(b"/plain/x", fields=b"X-Gateway-Key: open\r\n"))
     assert plan is not None
     assert b"open" not in plan.before
+    assert plan.epoch == NEVER, "a key may be revoked: the next request is asked again, though its head be the same"
     assert walk.route(asked(b"/healthz")) is None
 
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from gateway.wire.pool import Pool
 
 
+NEVER = -1  # an epoch that no configuration has
+
+
 class Record(Protocol):
     """What watches an exchange. Nothing that it does can delay or change a byte."""
 
