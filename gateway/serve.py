@@ -121,7 +121,8 @@ def keep_books(settings: Settings, data: str, place: workers.BooksPlace) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         try:
-            ledger = Ledger.open(Path(data), power=server.durability == "power", credits=server.credits, keep=True)
+            power = server.durability == "power"
+            ledger = await Ledger.open_soon(Path(data), power=power, credits=server.credits, keep=True)
         except Unusable as exc:
             raise CannotStart(str(exc)) from exc
         except (OSError, sqlite3.Error) as exc:

@@ -54,7 +54,7 @@ class Stores:
         ledger = None
         books: Bookkeeping
         if socket is None:
-            ledger = Ledger.open(data, power=power, credits=server.credits)
+            ledger = await Ledger.open_soon(data, power=power, credits=server.credits)
             books = Books(ledger, Limits(monotonic))
         else:
             books = remote = RemoteBooks(socket)

@@ -74,13 +74,17 @@ def test_units_are_the_same_by_meaning_as_by_bytes(upstream: Target, call: Call)
 
     async def units() -> float:
         load = Load(call, loose, MeaningClient)
-        await load.open(upstream.port, 1)
-        load.closed = True  # nothing more is asked after the first answer
-        while load.units < call.units:
-            await load.run(0.05)
+        try:
+            await load.open(upstream.port, 1)
+            load.closed = True  # nothing more is asked after the first answer
+            async with asyncio.timeout(10):
+                while load.units < call.units:
+                    await load.run(0.05)
+        finally:
+            await load.close()
         return load.units
 
-    assert uvloop.run(asyncio.wait_for(units(), 10)) == call.units
+    assert uvloop.run(units()) == call.units
     wrong = call._replace(answer=call.answer.replace(b"word", b"sword"))
     with pytest.raises(WrongAnswer, match="status 200"):
         uvloop.run(sample(loose, wrong, connections=1, seconds=5, client=MeaningClient))

@@ -16,7 +16,7 @@ import pytest
 
 from gateway.errors import BudgetSpent, NoCredit, Overloaded
 from gateway.store.budgets import bounds
-from gateway.store.ledger import Ledger, adjust, balance, grant, history, usage
+from gateway.store.ledger import Ledger, Occupied, adjust, balance, grant, history, usage
 from gateway.store.sqlite import FILE, Unusable, connect, transaction
 from gateway.store.verify import verify
 from gateway.types import CHARGED, OUTCOMES, Caller, Charge, Usage
@@ -347,6 +347,17 @@ async def test_one_gateway_at_a_time(world: World) -> None:
     assert "another gateway uses the data folder" in found.stderr
     await ledger.stop()
     world.open()
+
+
+async def test_one_that_is_about_to_leave_is_waited_for(tmp_path: Path) -> None:
+    first = Ledger.open(tmp_path)
+    with pytest.raises(Occupied):
+        await Ledger.open_soon(tmp_path, patience=0)
+    second = asyncio.ensure_future(Ledger.open_soon(tmp_path, patience=60))
+    await asyncio.sleep(0)
+    assert not second.done()
+    await first.stop()
+    await (await second).stop()
 
 
 async def test_holds_of_a_dead_process_are_given_back(world: World) -> None:

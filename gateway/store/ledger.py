@@ -42,8 +42,13 @@ LOCK = "ledger.lock"
 
 _YOUNG_SECONDS = 0.25  # holds that live shorter are never entered by themselves
 _DEADLINE_SECONDS = 3600.0  # of an entered hold; put off as long as its call runs
+_PATIENCE_SECONDS = 10.0
 _EXTEND_SECONDS = 600.0
 _UNHEALTHY = "the gateway's books cannot be written right now; try again later"
+
+
+class Occupied(Unusable):
+    """Another process owns the ledger."""
 
 
 class _Account:
@@ -118,6 +123,21 @@ class Ledger:
         if not keep:
             ledger.expire_orphans()
         return ledger
+
+    @classmethod
+    async def open_soon(
+        cls, data: Path, patience: float = _PATIENCE_SECONDS, *, power: bool = False, credits: bool = True,
+        keep: bool = False,
+    ) -> Ledger:  # fmt: skip
+        """The same, but a process that is about to leave is waited for: restarts overlap."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return cls.open(data, power=power, credits=credits, keep=keep)
+            except Occupied:
+                if time.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(0.05)
 
     @property
     def healthy(self) -> bool:
@@ -360,7 +380,7 @@ def _locked(data: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise Unusable(f"another gateway uses the data folder {data}; stop it, or give another with --data") from None
+        raise Occupied(f"another gateway uses the data folder {data}; stop it, or give another with --data") from None
     return lock
 
 

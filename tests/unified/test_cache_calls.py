@@ -13,6 +13,7 @@ from tests.unified.place import MODELS as USUAL
 from tests.unified.place import PRICE, Answer, Place
 
 CHAT = "/v1/chat/completions"
+LARGE = 900_000
 
 
 def kept(model: str = "gpt-4o", **cache: Any) -> dict[str, Any]:
@@ -228,6 +229,25 @@ def test_a_hit_is_no_use_of_the_vendor_s(place: Place, key: str, text: str) -> N
     before = [place.metric(name) for name in names]
     place.chat(key, "kept", text)
     assert [place.metric(name) for name in names] == before
+
+
+def test_large_questions_are_let_go(place: Place, key: str) -> None:
+    """Whatever becomes of a call, nothing holds its body beyond it: with a cache or without, good or bad."""
+    ways: list[tuple[str, bool, dict[str, str]]] = [
+        ("gpt-4o", False, {}), ("gpt-4o", True, {}), ("kept", False, {}), ("kept", True, {}), ("nobody", False, {}),
+        ("gpt-4o", False, {"x-sandbox-status": "400"}), ("gpt-4o", True, {"x-sandbox-cut": "3"}),
+    ]  # fmt: skip
+
+    def all_ways(number: int) -> None:
+        for model, stream, headers in ways:
+            place.chat(key, model, f"{number} " + "x" * LARGE, stream=stream, headers=headers, max_tokens=5)
+
+    for number in range(5):  # until what is kept for good is there
+        all_ways(number)
+    before = place.memory()
+    for number in range(15):
+        all_ways(number)
+    assert place.memory() - before < 15 * len(ways) * (LARGE >> 10) // 4
 
 
 def test_answers_outlive_the_process(place: Place, key: str, text: str) -> None:
