@@ -158,7 +158,7 @@ class CallWalk:
             try:
                 reply = await self._attempt(route)
             except GatewayError as error:
-                last = error
+                last = error.with_traceback(None)  # its frames lead to the attempt's reply, and that back to the error
                 failure = failure_of(error)
                 if not self._time_is_up:
                     route.failed(failure)
@@ -295,7 +295,7 @@ class CallWalk:
         call, cost = self.call, self._price_of_hit()
         await self._close(Charge(
             self.record.request_id, self.caller.account, self.caller.key_id, types.OUTCOME_CACHED, cost,
-            self.peek.model, entry.provider, entry.usage,
+            self.peek.model, entry.provider,
         ))  # fmt: skip
         lines = self._lines() + self.unified.marks(entry.provider, entry.model)
         self.record.first_byte()
