@@ -82,7 +82,7 @@ def wait_until(look: Callable[[], bool], what: str, patience: float = 2 * PATIEN
 
 def nothing_held(place: Place) -> None:
     """Waits until every call is closed."""
-    wait_until(lambda: place.metric("gateway_holds_open") == 0, "a hold stays open")
+    wait_until(lambda: place.value_of("gateway_holds_open") == 0, "a hold stays open")
 
 
 async def quiet(place: Place) -> None:

@@ -179,7 +179,7 @@ class Place(Gateway):
             connection.close()
         return found
 
-    def metric(self, name: str, **labels: str) -> float:
+    def value_of(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels."""
         answer = self.call("/metrics", headers={"Authorization": f"Bearer {ADMIN_KEY}"}) if not self.metrics_port else (
             self._open_metrics()

@@ -147,14 +147,14 @@ def test_keys_share_where_the_operator_says_so(place: Place, key: str, bob: str,
 
 def test_a_hit_has_its_price(place: Place, key: str, text: str) -> None:
     place.chat(key, "priced", text)
-    before = place.balance()["available"], place.metric("gateway_cost_nanocredits_total", model="priced")
+    before = place.balance()["available"], place.value_of("gateway_cost_nanocredits_total", model="priced")
     hit = place.chat(key, "priced", text)
     assert result(hit) == "hit"
     assert hit.headers["x-gateway-cost"] == "0.25"
     found = closed(place)[hit.request_id]
     assert (found.outcome, found.cost) == ("cached", nano("0.25"))
     assert before[0] - place.balance()["available"] == nano("0.25") / 10**9
-    assert place.metric("gateway_cost_nanocredits_total", model="priced") - before[1] == nano("0.25")
+    assert place.value_of("gateway_cost_nanocredits_total", model="priced") - before[1] == nano("0.25")
 
 
 def test_who_cannot_pay_a_hit_does_not_get_it(place: Place, text: str) -> None:
@@ -214,7 +214,7 @@ def test_an_answer_grows_old(place: Place, key: str, text: str) -> None:
 
 def test_looks_are_counted(place: Place, key: str, text: str) -> None:
     def counted() -> dict[str, float]:
-        return {name: place.metric("gateway_cache_requests_total", result=name) for name in ("hit", "miss", "semantic")}
+        return {name: place.value_of("gateway_cache_requests_total", result=name) for name in ("hit", "miss", "semantic")}
 
     before = counted()
     for _ in range(3):
@@ -226,9 +226,9 @@ def test_a_hit_is_no_use_of_the_vendor_s(place: Place, key: str, text: str) -> N
     """Tokens are counted once, where they were made."""
     names = ("gateway_tokens_total", "gateway_usage_total", "gateway_attempts_total")
     place.chat(key, "kept", text)
-    before = [place.metric(name) for name in names]
+    before = [place.value_of(name) for name in names]
     place.chat(key, "kept", text)
-    assert [place.metric(name) for name in names] == before
+    assert [place.value_of(name) for name in names] == before
 
 
 def test_large_questions_are_let_go(place: Place, key: str) -> None:
@@ -282,9 +282,9 @@ def test_a_question_that_means_the_same(place: Place, key: str, bob: str) -> Non
 @LOCAL
 def test_a_shadow_only_counts(place: Place, key: str) -> None:
     place.chat(key, "shadowed", PAIR[0])
-    before = place.metric("gateway_cache_requests_total", result="shadow"), vendor_calls(place)
+    before = place.value_of("gateway_cache_requests_total", result="shadow"), vendor_calls(place)
     assert result(place.chat(key, "shadowed", PAIR[1])) == "miss"
-    assert (place.metric("gateway_cache_requests_total", result="shadow"), vendor_calls(place)) == (
+    assert (place.value_of("gateway_cache_requests_total", result="shadow"), vendor_calls(place)) == (
         before[0] + 1,
         before[1] + 1,
     )
@@ -296,7 +296,7 @@ def test_an_embedding_model_tells_what_means_the_same(place: Place, key: str) ->
     again = place.chat(key, "by-model", PAIR[0] + " ")
     assert result(first) == "miss"
     assert result(again) in ("semantic", "miss")  # as the vectors are; the simulated ones know words only
-    assert place.metric("gateway_attempts_total", provider="siliconflow", outcome="ok") >= 2
+    assert place.value_of("gateway_attempts_total", provider="siliconflow", outcome="ok") >= 2
     entries = [entry for entry in place.history() if entry["model"] == "embedder"]
     assert entries == []
 

@@ -33,14 +33,14 @@ def key(place: Place) -> str:
 @contextmanager
 def grows(place: Place, *expected: tuple[str, dict[str, str], float]) -> Iterator[None]:
     """Each of these (name, labels, by how much) grows by just that."""
-    before = [place.metric(name, **labels) for name, labels, _ in expected]
+    before = [place.value_of(name, **labels) for name, labels, _ in expected]
     yield
     for (name, labels, by), start in zip(expected, before, strict=True):
         wait_until(partial(_is, place, name, labels, start + by), f"{name} {labels} by {by}")
 
 
 def _is(place: Place, name: str, labels: dict[str, str], value: float) -> bool:
-    return place.metric(name, **labels) == value
+    return place.value_of(name, **labels) == value
 
 
 def line_of(place: Place, answer: Answer) -> dict[str, Any]:
@@ -220,8 +220,8 @@ def test_each_surface_has_its_name(place: Place, key: str, path: str, surface: s
 def test_the_books_the_metrics_and_the_log_agree(place: Place, key: str) -> None:
     """After all of the above: the same calls, the same sums."""
     calls = closed(place)
-    wait_until(lambda: place.metric("gateway_settlements_total") == len(calls), "calls and settlements differ")
-    assert place.metric("gateway_cost_nanocredits_total") == sum(call.cost for call in calls.values())
+    wait_until(lambda: place.value_of("gateway_settlements_total") == len(calls), "calls and settlements differ")
+    assert place.value_of("gateway_cost_nanocredits_total") == sum(call.cost for call in calls.values())
     logged = {line["request_id"]: line for line in place.lines() if line.get("outcome")}
     assert logged.keys() == calls.keys()
     for request_id, call in calls.items():

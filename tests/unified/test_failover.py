@@ -234,7 +234,7 @@ async def test_when_every_key_rests_no_vendor_is_called(place: Place, key: str) 
 
 async def test_a_breaker_opens_lets_one_probe_through_and_closes(place: Place, key: str) -> None:
     def state() -> float:
-        return place.metric("gateway_breaker_state", provider="breaker")
+        return place.value_of("gateway_breaker_state", provider="breaker")
 
     table = {"breaker": Bad("500", status(500), b"")}
     async with Vendor(PORT, Playing(table, times={"breaker": BREAKER_TIMES})) as vendor:

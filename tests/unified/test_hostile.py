@@ -40,10 +40,10 @@ def key(place: Place) -> str:
 @pytest.fixture(autouse=True)
 def _unharmed(place: Place, key: str) -> Iterator[None]:
     """Nobody is charged, nothing is held, and no vendor is called, whatever a test here does."""
-    before = place.calls()["total"], place.metric("gateway_cost_nanocredits_total")
+    before = place.calls()["total"], place.value_of("gateway_cost_nanocredits_total")
     yield
-    assert (place.calls()["total"], place.metric("gateway_cost_nanocredits_total")) == before
-    assert place.metric("gateway_holds_open") == 0
+    assert (place.calls()["total"], place.value_of("gateway_cost_nanocredits_total")) == before
+    assert place.value_of("gateway_holds_open") == 0
 
 
 def check_refused(answer: Answer, status: int, code: str | None = None) -> None:
@@ -324,7 +324,7 @@ async def test_a_badly_framed_body_is_refused(place: Place, key: str, piece: byt
 async def test_a_client_that_leaves_within_its_body_leaves_nothing_behind(place: Place, key: str) -> None:
     fields = [(b"Authorization", b"Bearer " + key.encode()), (b"Content-Length", b"1000")]
     start = head(b"POST /v1/chat/completions HTTP/1.1", [(b"Host", b"gateway.test"), *fields])
-    before = place.metric("gateway_requests_total", surface="chat", status="499")
+    before = place.value_of("gateway_requests_total", surface="chat", status="499")
     for way in ("reset", "close", "half_close"):
         end = await connect(place.port)
         await end.send(start + GOOD)
@@ -334,7 +334,7 @@ async def test_a_client_that_leaves_within_its_body_leaves_nothing_behind(place:
             end.close()
         await end.wait_lost()
     assert await place.settles(
-        lambda: place.metric("gateway_requests_total", surface="chat", status="499") == before + 3
+        lambda: place.value_of("gateway_requests_total", surface="chat", status="499") == before + 3
     )
 
 

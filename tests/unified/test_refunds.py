@@ -242,7 +242,7 @@ async def test_a_stop_gives_back_what_is_cut(start: Start, workers: int) -> None
     stays = await begin(place, key, chat_body("chat", stream=True), x_sandbox_stall="60@3")
     waits = await send(place, key, chat_body("chat"), x_sandbox_stall="60")
     await stays.piece()
-    await asyncio.to_thread(wait_until, lambda: place.metric("gateway_holds_open") == 3, "not all have begun")
+    await asyncio.to_thread(wait_until, lambda: place.value_of("gateway_holds_open") == 3, "not all have begun")
     place.signal(signal.SIGTERM)
     finished, cut = await ends.rest(), await stays.rest()
     assert not finished.cut

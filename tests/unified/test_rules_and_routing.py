@@ -117,8 +117,8 @@ def test_the_chosen_model_s_price_counts_and_the_client_s_name_is_entered(place:
     assert found.cost == price_of(answer.json["usage"])
     entries = [entry for entry in place.history() if entry["request_id"] == answer.request_id]
     assert entries[-1]["model"] == "by-task"
-    assert place.metric("gateway_requests_total", model="by-task", surface="chat") > 0
-    assert place.metric("gateway_requests_total", model="dear", surface="chat") == 0
+    assert place.value_of("gateway_requests_total", model="by-task", surface="chat") > 0
+    assert place.value_of("gateway_requests_total", model="dear", surface="chat") == 0
 
 
 def test_weights_share_the_calls(place: Place, key: str) -> None:
