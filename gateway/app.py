@@ -18,14 +18,14 @@ from typing import Any
 import aiofastnet
 from aiohttp import web
 
-from gateway import semantic, systemd
 from gateway import settings as configuration
+from gateway import systemd
 from gateway.access_log import AccessLog
 from gateway.admin import pages
 from gateway.admin.public import PublicPages
 from gateway.admin_key import AdminKey
 from gateway.auth import digest
-from gateway.client_answers import plain_refusal
+from gateway.caching import semantic
 from gateway.dialects import RequestModel, model_of, reader_for
 from gateway.dialects.websocket_usage import WebSocketUsage
 from gateway.errors import ConfigError, GatewayError, MissingKey
@@ -33,12 +33,13 @@ from gateway.meter import Journal, Tools
 from gateway.metrics import Metrics, exposition
 from gateway.providers import Table
 from gateway.relay import Passthrough, Pools, provider_label
-from gateway.routing import Router
+from gateway.routing.router import Router
 from gateway.settings import Settings
 from gateway.stores import Stores
-from gateway.surfaces import BY_PATH
-from gateway.unified import Unified, cors_fields
-from gateway.vendor_requests import Heads
+from gateway.unified.answers import plain_refusal
+from gateway.unified.entry import Unified, cors_fields
+from gateway.unified.requests import Heads
+from gateway.unified.surfaces import BY_PATH
 from gateway.wire.decompress import decompressor
 from gateway.wire.guest import GuestFactory
 from gateway.wire.head import Request

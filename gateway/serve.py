@@ -16,13 +16,14 @@ from time import monotonic
 
 import uvloop
 
-from gateway import semantic, systemd, workers
 from gateway import settings as configuration
+from gateway import systemd, workers
 from gateway.admin_key import AdminKey, open_admin_key, open_data
-from gateway.books import Books
-from gateway.books_service import Service
+from gateway.books.books import Books
+from gateway.books.limits import Limits
+from gateway.books.service import Service
+from gateway.caching import semantic
 from gateway.errors import ConfigError
-from gateway.limits import Limits
 from gateway.settings import Settings
 from gateway.store.ledger import Ledger
 from gateway.store.sqlite import Unusable

@@ -9,10 +9,10 @@ from time import monotonic
 
 from gateway import workers
 from gateway.auth import Auth
-from gateway.books import Bookkeeping, Books
-from gateway.books_client import RemoteBooks
-from gateway.cache import AnswerCache
-from gateway.limits import Limits
+from gateway.books.books import Bookkeeping, Books
+from gateway.books.client import RemoteBooks
+from gateway.books.limits import Limits
+from gateway.caching.cache import AnswerCache
 from gateway.settings import ServerSettings
 from gateway.store.answers import Answers
 from gateway.store.keys import Keys

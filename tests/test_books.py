@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.books import Books, Call
+from gateway.books.books import Books, Call
+from gateway.books.limits import Limits
 from gateway.errors import BudgetSpent, NoCredit, RateLimited
-from gateway.limits import Limits
 from gateway.store import entries
 from gateway.store.ledger import Ledger
 from gateway.store.sqlite import FILE, connect

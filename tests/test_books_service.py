@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.books_client import RemoteBooks
+from gateway.books.client import RemoteBooks
 from gateway.errors import NoCredit, Overloaded, RateLimited
 from gateway.store import entries, reports
 from gateway.store.sqlite import FILE, connect
@@ -284,7 +284,7 @@ async def test_no_charge_is_lost_or_doubled_when_the_books_are_killed(place: Pla
 WORKER = """
 import asyncio, sys
 from pathlib import Path
-from gateway.books_client import RemoteBooks
+from gateway.books.client import RemoteBooks
 from gateway.types import Caller
 
 async def main():

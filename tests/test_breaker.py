@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.breaker import CLOSED, HALF_OPEN, OPEN, PROBE_WAIT, Breaker
+from gateway.routing.breaker import CLOSED, HALF_OPEN, OPEN, PROBE_WAIT, Breaker
 
 
 def report(breaker: Breaker, now: float, outcomes: str) -> None:

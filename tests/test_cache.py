@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.cache import HIT, MAX_ENTRY, MISS, AnswerCache, Entry, Lookup, Question, Recent, pieces
+from gateway.caching.cache import HIT, MAX_ENTRY, MISS, AnswerCache, Entry, Lookup, Question, Recent, pieces
 from gateway.models import Cache
 from gateway.store import answers
 from gateway.store.answers import Answers

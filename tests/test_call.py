@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.client_answers import LAST_CHUNK, chunk, head
 from gateway.errors import BadRequest, BodyTooLarge, GatewayError, RequestTimeout
+from gateway.unified.answers import LAST_CHUNK, chunk, head
 from gateway.wire.call import Call, ClientLeft
 from gateway.wire.head import CHUNKED, Request
 from gateway.wire.plan import CallPlan, Plan

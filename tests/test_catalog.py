@@ -9,10 +9,10 @@ import google.genai.types
 import msgspec
 import openai.types
 
-from gateway import catalog
 from gateway.models import Model, Target
 from gateway.prices import Price
 from gateway.types import Caller
+from gateway.unified import catalog
 
 MODELS = {
     "b": Model("b", (Target("openai", "gpt"),), Price({"input": 2_000_000_000})),

@@ -12,19 +12,19 @@ import msgspec
 import pytest
 
 from gateway import errors, models, types
-from gateway.call_record import Tried, UnifiedLine
 from gateway.cli import main
 from gateway.dialects import conversion
 from gateway.errors import GatewayError
 from gateway.metrics import Metrics
 from gateway.providers import DIALECTS
-from gateway.reply import VendorRefused
-from gateway.rules import Facts
+from gateway.routing.rules import Facts
 from gateway.server_settings import ServerSettings
 from gateway.settings import check
 from gateway.store.ledger import LOCK
 from gateway.store.sqlite import FILE
-from gateway.surfaces import SURFACES
+from gateway.unified.record import Tried, UnifiedLine
+from gateway.unified.reply import VendorRefused
+from gateway.unified.surfaces import SURFACES
 
 ROOT = Path(__file__).parent.parent
 CODE = ROOT / "gateway"

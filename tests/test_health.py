@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.addresses import Origin, Secret
-from gateway.health import (
+from gateway.providers import Provider
+from gateway.routing.health import (
     BUSY,
     CLIENT_FAULT,
     KEY_REFUSED,
@@ -22,7 +23,6 @@ from gateway.health import (
     Upstream,
     classify,
 )
-from gateway.providers import Provider
 
 STATUSES = {
     KEY_REFUSED: (401, 402),

@@ -28,14 +28,7 @@ CONFIG = {
     "metered",
     "yaml_lines",
 }
-DECIDING = {"outcomes", "breaker", "rules", "health", "routing", "limits", "auth", "surfaces", "catalog"}
-CACHING = {"cache", "semantic", "vectors"}
-BOOKS = {"books", "books_client", "books_messages", "books_service"}
-WALK = set(
-    "unified walk reply vendor_calls vendor_requests client_answers call_record call_cache embedder".split()
-)
 COUNTING = {"meter", "metrics", "access_log"}
-KNOWN_TO_THE_WALK = WORDS | CONFIG | COUNTING | DECIDING | CACHING | WALK | {"books", "dialects", "relay", "wire"}
 TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "errors": (set(), {"msgspec"}),
     "types": (set(), {"msgspec"}),
@@ -51,26 +44,16 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "admin_key": (WORDS, set()),
     "systemd": (set(), set()),
     "workers": (WORDS | COUNTING | {"systemd"}, {"msgspec"}),
-    # what decides, without I/O
-    "outcomes": (WORDS, {"msgspec"}),
-    "breaker": (set(), set()),
-    "rules": (WORDS | CONFIG, {"msgspec"}),
-    "health": (WORDS | CONFIG | {"breaker"}, {"msgspec"}),
-    "routing": (WORDS | CONFIG | {"breaker", "health", "rules"}, set()),
-    "limits": (WORDS, {"msgspec"}),
     "auth": (WORDS, set()),
-    "surfaces": (set(), {"msgspec"}),
-    "catalog": (WORDS | CONFIG, {"msgspec"}),
-    # the cache of answers
-    "cache": (WORDS | CONFIG | CACHING, {"msgspec"}),
-    "semantic": (WORDS | CONFIG | CACHING, {"msgspec"}),
-    "vectors": (WORDS | CACHING, {"numpy", "wordllama", "usearch", "safetensors", "tokenizers"}),
-    # limits and ledger as one
-    **dict.fromkeys(BOOKS, (WORDS | BOOKS | {"limits", "store", "wire", "workers"}, {"msgspec"})),
-    # the walk
+    "routing": (WORDS | CONFIG | {"routing"}, {"msgspec"}),
+    "books": (WORDS | {"books", "store", "wire", "workers"}, {"msgspec"}),
+    "caching": (WORDS | CONFIG | {"caching"}, {"msgspec", "numpy", "safetensors", "tokenizers"}),
     "relay": (WORDS | CONFIG | COUNTING | {"dialects", "wire"}, {"msgspec"}),
-    **dict.fromkeys(WALK, (KNOWN_TO_THE_WALK, {"msgspec"})),
-    "stores": (WORDS | CONFIG | DECIDING | CACHING | BOOKS | {"store", "workers"}, set()),
+    "unified": (
+        WORDS | CONFIG | COUNTING | {"auth", "books", "caching", "dialects", "relay", "routing", "unified", "wire"},
+        {"msgspec"},
+    ),
+    "stores": (WORDS | CONFIG | {"auth", "books", "caching", "store", "workers"}, set()),
     "commands": (None, {"msgspec"}),
     "admin": (WORDS | {"store", "settings", "providers", "prices", "admin"}, {"aiohttp", "msgspec"}),
     "sandbox": ({"sandbox"}, {"aiohttp", "brotli", "backports"}),

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.books.limits import GRAIN, SPAN, Limits, Standing, headers
 from gateway.errors import RateLimited
-from gateway.limits import GRAIN, SPAN, Limits, Standing, headers
 from gateway.types import Caller
 
 

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from gateway.outcomes import ESTIMATE, NOTHING, VENDOR, Ending, outcome
 from gateway.types import CHARGED, OUTCOMES, Usage
+from gateway.unified.outcomes import ESTIMATE, NOTHING, VENDOR, Ending, outcome
 
 USAGE = Usage(10, output=5)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import BadUpstreamReply, GatewayError
-from gateway.reply import MAX_DOCUMENT, Reply, VendorRefused
+from gateway.unified.reply import MAX_DOCUMENT, Reply, VendorRefused
 from gateway.wire.decompress import decompressor
 from gateway.wire.head import Response, parse_response
 from gateway.wire.waiting import Wait, Walk

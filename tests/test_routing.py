@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.addresses import Origin, Secret
-from gateway.breaker import CLOSED, HALF_OPEN, IN_A_ROW, OPEN
-from gateway.health import BUSY, CLIENT_FAULT, KEY_REFUSED, LIMITED, UNAVAILABLE, Failure, Health
 from gateway.models import STRATEGIES, Model, Target
 from gateway.providers import Provider
-from gateway.routing import RANKS, Route, Router
+from gateway.routing.breaker import CLOSED, HALF_OPEN, IN_A_ROW, OPEN
+from gateway.routing.health import BUSY, CLIENT_FAULT, KEY_REFUSED, LIMITED, UNAVAILABLE, Failure, Health
+from gateway.routing.router import RANKS, Route, Router
 
 REFUSED, DOWN, TAKEN, WRONG = Failure(KEY_REFUSED), Failure(UNAVAILABLE), Failure(BUSY), Failure(CLIENT_FAULT)
 

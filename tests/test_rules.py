@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.errors import UnknownModel
 from gateway.models import Model, Rule, Target, When
-from gateway.routing import Router
-from gateway.rules import COMPARED, Facts, chosen, fits
+from gateway.routing.router import Router
+from gateway.routing.rules import COMPARED, Facts, chosen, fits
 
 FACTS = Facts(model="auto", key="ci", task="coding", input_tokens=4000, images=True, tools=False)
 HOLD: dict[str, Any] = {

@@ -20,13 +20,13 @@ pytest.importorskip("safetensors", reason="the extra `semantic` is not installed
 
 import numpy as np
 
-from gateway import semantic, vectors
-from gateway.cache import HIT, MISS, SEMANTIC, SHADOW, AnswerCache, Entry, Question
+from gateway.caching import semantic, vectors
+from gateway.caching.cache import HIT, MISS, SEMANTIC, SHADOW, AnswerCache, Entry, Question
+from gateway.caching.semantic import MAX_TEXT, Asked, asked, literals, problems
+from gateway.caching.vectors import Partition, Vectors, in_order
 from gateway.errors import UpstreamTimeout
 from gateway.models import Cache, Model, Semantic
-from gateway.semantic import MAX_TEXT, Asked, asked, literals, problems
 from gateway.types import Usage
-from gateway.vectors import Partition, Vectors, in_order
 
 NOW = 1_700_000_000.0
 LOCAL = Cache(ttl=60, semantic=Semantic())
@@ -400,9 +400,9 @@ real = importlib.util.find_spec
 importlib.util.find_spec = lambda name, package=None: None if name in hidden else real(name, package)
 for name in hidden:
     sys.modules[name] = None
-from gateway.cache import AnswerCache, Entry, Question
+from gateway.caching.cache import AnswerCache, Entry, Question
 from gateway.models import Cache, Model, Semantic
-from gateway.semantic import problems
+from gateway.caching.semantic import problems
 from gateway.types import Usage
 policy = Cache(semantic=Semantic())
 one, other = (Question("k", "openai.chat", "m", False, b'{"messages":[{"role":"user","content":"%s"}]}' % text)
@@ -432,7 +432,7 @@ def refuse(*args, **kwargs):
     raise OSError("no network here")
 socket.socket.connect = refuse
 socket.getaddrinfo = refuse
-from gateway.vectors import Vectors
+from gateway.caching.vectors import Vectors
 vector = Vectors().local("hello")
 print(vector.shape, logging.getLogger().handlers, "wordllama" in sys.modules, "requests" in sys.modules)
 """

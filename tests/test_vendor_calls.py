@@ -17,9 +17,9 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from gateway.health import BUSY, CLIENT_FAULT, KEY_REFUSED, LIMITED, UNAVAILABLE
-from gateway.reply import VendorRefused
-from gateway.vendor_calls import _decoded, failure_of, outcome_of
+from gateway.routing.health import BUSY, CLIENT_FAULT, KEY_REFUSED, LIMITED, UNAVAILABLE
+from gateway.unified.attempts import _decoded, failure_of, outcome_of
+from gateway.unified.reply import VendorRefused
 
 
 def refused(status: int, hidden: bool = False, retry_after: float | None = None) -> VendorRefused:

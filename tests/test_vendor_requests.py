@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.providers import Provider, Table
 from gateway.relay import Pools
 from gateway.settings import load
-from gateway.vendor_requests import Heads, forwardable, request
+from gateway.unified.requests import Heads, forwardable, request
 from gateway.wire.head import parse_request
 
 CLIENT = (

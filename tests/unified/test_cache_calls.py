@@ -214,7 +214,8 @@ def test_an_answer_grows_old(place: Place, key: str, text: str) -> None:
 
 def test_looks_are_counted(place: Place, key: str, text: str) -> None:
     def counted() -> dict[str, float]:
-        return {name: place.value_of("gateway_cache_requests_total", result=name) for name in ("hit", "miss", "semantic")}
+        results = ("hit", "miss", "semantic")
+        return {name: place.value_of("gateway_cache_requests_total", result=name) for name in results}
 
     before = counted()
     for _ in range(3):

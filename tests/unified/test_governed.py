@@ -8,7 +8,7 @@ import pytest
 
 from gateway.admin import pages
 from gateway.admin.public import PublicPages
-from gateway.surfaces import BY_PATH
+from gateway.unified.surfaces import BY_PATH
 from tests.unified.place import Answer, Place
 
 # What anybody may see. To add a path, think about who may know it first.

@@ -8,14 +8,14 @@ import msgspec
 
 from gateway.dialects.request import peek
 from gateway.errors import BadUpstreamReply, GatewayError, NoTarget
-from gateway.reply import Reply
-from gateway.rules import Facts
-from gateway.surfaces import BY_PATH
-from gateway.vendor_calls import VendorCall, failure_of, outcome_of
+from gateway.routing.rules import Facts
+from gateway.unified.attempts import VendorCall, failure_of, outcome_of
+from gateway.unified.reply import Reply
+from gateway.unified.surfaces import BY_PATH
 from gateway.wire.decompress import decompressor
 
 if TYPE_CHECKING:
-    from gateway.unified import Unified
+    from gateway.unified.entry import Unified
 
 _SURFACE = BY_PATH[b"/v1/embeddings"]
 _LINES = ((b"content-type", b"Content-Type: application/json\r\n"),)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway import cache
+from gateway.caching import cache
 from gateway.dialects.edit import canonical
 from gateway.types import OUTCOME_COMPLETE, OUTCOME_NO_USAGE, Charge, Usage
 
 if TYPE_CHECKING:
-    from gateway.walk import CallWalk
+    from gateway.unified.walk import CallWalk
 
 _KEPT = frozenset((OUTCOME_COMPLETE, OUTCOME_NO_USAGE))
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from gateway.dialects.error_forms import client_status, error_body
 from gateway.errors import GatewayError
-from gateway.reply import VendorRefused
+from gateway.unified.reply import VendorRefused
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _JSON = b"application/json"

@@ -13,8 +13,8 @@ import os
 from functools import partial
 from pathlib import Path
 
-from gateway.books import Books, Call, expired, given_up
-from gateway.books_messages import Admit, Admitted, Ask, Channel, Close, Closed, Hello, Message, Refused, Told, Welcome
+from gateway.books.books import Books, Call, expired, given_up
+from gateway.books.messages import Admit, Admitted, Ask, Channel, Close, Closed, Hello, Message, Refused, Told, Welcome
 from gateway.errors import GatewayError
 from gateway.wire.waiting import Walk
 

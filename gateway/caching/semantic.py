@@ -23,7 +23,7 @@ from gateway.errors import GatewayError
 from gateway.models import Model, Semantic
 
 if TYPE_CHECKING:
-    from gateway.vectors import Vector, Vectors
+    from gateway.caching.vectors import Vector, Vectors
 
 LOCAL = "local"
 MAX_TEXT = 2000  # characters of a last turn; longer ones differ in too many ways to be told apart
@@ -180,7 +180,7 @@ class Neighbours:
 
     def _loaded(self) -> Vectors:
         if self._vectors is None:
-            from gateway import vectors  # numpy takes a tenth of a second: only those who use it wait
+            from gateway.caching import vectors  # numpy takes a tenth of a second: only those who use it wait
 
             size = vectors.MAX_BYTES if self._max_bytes is None else self._max_bytes
             self._vectors = vectors.Vectors(size)

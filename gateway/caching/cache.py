@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from gateway.caching.semantic import Asked, Embed, Found, Neighbours, asked
 from gateway.models import Cache
-from gateway.semantic import Asked, Embed, Found, Neighbours, asked
 from gateway.types import Usage
 
 if TYPE_CHECKING:
-    from gateway.vectors import Vector
+    from gateway.caching.vectors import Vector
 
 HIT, SEMANTIC, MISS, SHADOW = "hit", "semantic", "miss", "shadow"
 RESULTS = (HIT, SEMANTIC, MISS, SHADOW)

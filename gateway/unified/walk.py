@@ -18,27 +18,29 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gateway import cache, outcomes, prices, types
-from gateway.call_cache import CallCache
-from gateway.call_record import CallRecord
-from gateway.client_answers import LAST_CHUNK, chunk, field_value, head, refusal
+from gateway import prices, types
+from gateway.books.limits import Standing, headers
+from gateway.caching import cache
 from gateway.dialects.error_forms import error_event, scrubbed
 from gateway.dialects.request import Peek, peek
 from gateway.errors import BadUpstreamReply, GatewayError, Internal, NoTarget, UpstreamTimeout
-from gateway.limits import Standing, headers
 from gateway.models import Model
-from gateway.outcomes import ESTIMATE, NOTHING, Ending
-from gateway.reply import Reply, VendorRefused
-from gateway.routing import Route
+from gateway.routing.router import Route
 from gateway.types import Caller, Charge, Usage
-from gateway.vendor_calls import VendorCall, failure_of, outcome_of
+from gateway.unified import outcomes
+from gateway.unified.answers import LAST_CHUNK, chunk, field_value, head, refusal
+from gateway.unified.attempts import VendorCall, failure_of, outcome_of
+from gateway.unified.caching import CallCache
+from gateway.unified.outcomes import ESTIMATE, NOTHING, Ending
+from gateway.unified.record import CallRecord
+from gateway.unified.reply import Reply, VendorRefused
 from gateway.wire.call import Call, ClientLeft
 from gateway.wire.decompress import decompressor
 from gateway.wire.waiting import Walk
 
 if TYPE_CHECKING:
-    from gateway.cache import Entry
-    from gateway.unified import CallHead, Unified
+    from gateway.caching.cache import Entry
+    from gateway.unified.entry import CallHead, Unified
 
 _log = logging.getLogger("gateway")
 _MOST_OUTPUT = 4096  # tokens that an answer may have where neither the request nor the model says

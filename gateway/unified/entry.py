@@ -12,26 +12,26 @@ from typing import Any
 
 import msgspec
 
-from gateway import catalog
 from gateway.auth import Asking, Auth, digest, key_of
-from gateway.books import Bookkeeping
-from gateway.cache import AnswerCache
-from gateway.client_answers import field_value
+from gateway.books.books import Bookkeeping
+from gateway.caching.cache import AnswerCache
+from gateway.caching.semantic import LOCAL, Embed
 from gateway.dialects import conversion
 from gateway.dialects.request import Peek
-from gateway.embedder import Embedder
 from gateway.errors import MissingKey, ModelNotAllowed, UnknownModel, Unsupported
 from gateway.meter import Journal
 from gateway.models import Cache, Model, Target
 from gateway.providers import Provider
-from gateway.routing import Router
-from gateway.rules import Facts
-from gateway.semantic import LOCAL, Embed
+from gateway.routing.router import Router
+from gateway.routing.rules import Facts
 from gateway.settings import Settings
-from gateway.surfaces import BY_PATH, SURFACES, Surface
 from gateway.types import Caller
-from gateway.vendor_requests import Heads, Lines, forwardable
-from gateway.walk import CallWalk
+from gateway.unified import catalog
+from gateway.unified.answers import field_value
+from gateway.unified.embedder import Embedder
+from gateway.unified.requests import Heads, Lines, forwardable
+from gateway.unified.surfaces import BY_PATH, SURFACES, Surface
+from gateway.unified.walk import CallWalk
 from gateway.wire.head import CHUNKED, Request
 from gateway.wire.plan import CallPlan
 from gateway.wire.server import Edge

@@ -10,8 +10,8 @@ from math import inf
 
 import msgspec
 
-from gateway.breaker import Breaker
 from gateway.providers import Provider
+from gateway.routing.breaker import Breaker
 
 # What an attempt that did not succeed says about whom.
 KEY_REFUSED = "key_refused"  # the key rests

@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from math import inf
 
-from gateway.breaker import STRAY
 from gateway.errors import UnknownModel
-from gateway.health import LESSONS, Failure, Health, Key, Upstream
 from gateway.models import Model, Target
 from gateway.providers import Provider
-from gateway.rules import Facts, chosen
+from gateway.routing.breaker import STRAY
+from gateway.routing.health import LESSONS, Failure, Health, Key, Upstream
+from gateway.routing.rules import Facts, chosen
 from gateway.yaml_lines import shown
 
 Usable = Callable[[Target, Provider], str | None]

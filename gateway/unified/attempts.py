@@ -11,15 +11,15 @@ from gateway.dialects.answers import judge
 from gateway.dialects.edit import rewritten
 from gateway.dialects.request import Peek
 from gateway.errors import GatewayError, Source, Unsupported
-from gateway.health import BUSY, UNAVAILABLE, Failure, classify
-from gateway.reply import Reply, VendorRefused
-from gateway.routing import Route
-from gateway.vendor_requests import request
+from gateway.routing.health import BUSY, UNAVAILABLE, Failure, classify
+from gateway.routing.router import Route
+from gateway.unified.reply import Reply, VendorRefused
+from gateway.unified.requests import request
 from gateway.wire.fetch import Fetch
 
 if TYPE_CHECKING:
-    from gateway.unified import Unified
-    from gateway.vendor_requests import Lines
+    from gateway.unified.entry import Unified
+    from gateway.unified.requests import Lines
 
 _CHAT = "openai.chat"
 _CONTENT = frozenset(("input", "query", "documents"))

@@ -12,8 +12,8 @@ from typing import cast
 
 import msgspec
 
+from gateway.books.limits import Standing
 from gateway.errors import GatewayError, RateLimited
-from gateway.limits import Standing
 from gateway.types import Caller, Charge
 
 _MOST = 256 << 20  # bytes of a batch; a worker's open holds come in one, at some 200 bytes each

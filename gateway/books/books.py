@@ -1,7 +1,7 @@
 """The books: limits and ledger as one. A call is let in by both or by neither, and closed in both, once.
 
 `Bookkeeping` is what the walk of a call needs. With one worker it is a `Books`, in the same process; with several it is
-a `RemoteBooks` (books_client.py), which asks the one process that has the `Books` (books_service.py).
+a `RemoteBooks` (books/client.py), which asks the one process that has the `Books` (books/service.py).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple, Protocol
 
-from gateway.limits import Limits, Standing
+from gateway.books.limits import Limits, Standing
 from gateway.store.ledger import Ledger
 from gateway.types import OUTCOME_EXPIRED, OUTCOME_FAILED, Caller, Charge
 

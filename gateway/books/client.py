@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.books import finished, given_up
-from gateway.books_messages import Admit, Admitted, Ask, Channel, Close, Closed, Hello, Message, Refused, Told, Welcome
+from gateway.books.books import finished, given_up
+from gateway.books.limits import Standing
+from gateway.books.messages import Admit, Admitted, Ask, Channel, Close, Closed, Hello, Message, Refused, Told, Welcome
 from gateway.errors import Overloaded
-from gateway.limits import Standing
 from gateway.store.entries import LARGEST
 from gateway.types import Caller, Charge
 

@@ -1,0 +1,1 @@
+"""Answers kept for the same question, and for questions that mean the same."""

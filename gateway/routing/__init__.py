@@ -1,0 +1,1 @@
+"""Which vendor gets a call, and what is known of each one's health. Pure: clock and random are given."""

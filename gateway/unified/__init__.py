@@ -1,0 +1,1 @@
+"""The unified surfaces: one key, one format, every vendor. Read `entry`, then `walk`."""
