@@ -194,7 +194,8 @@ class Gateway:
                 self.edge.close_stale(self.pools.all())
             if now - purged >= _PURGE_SECONDS:
                 purged = now
-                self._stores.cache.purge(time.time())
+                if any(model.cache is not None for model in self.settings.models.values()):
+                    self._stores.cache.purge(time.time())
             self._log.flush()
             if watchdog is not None and now - barked >= watchdog:
                 barked = now

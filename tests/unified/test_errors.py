@@ -264,6 +264,6 @@ def test_none_of_these_calls_is_charged(place: Place, key: str) -> None:
 def test_no_secret_is_logged_or_counted(place: Place, key: str) -> None:
     """After all of the above."""
     metrics = place._open_metrics().body.decode()
-    for secret in (VENDOR_KEY, key, HEADER_SECRET, str(PORT), "Hello there"):
+    for secret in (VENDOR_KEY, key, HEADER_SECRET, f":{PORT}", "Hello there"):
         for where in (metrics, place.stdout, place.stderr.replace(str(place.config), "")):
             assert secret not in where

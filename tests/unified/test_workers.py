@@ -139,14 +139,14 @@ async def test_changes_act_in_all_workers(place: Place, account: str) -> None:
 
 async def test_counters_and_books_agree(place: Place, account: str) -> None:
     key = await asyncio.to_thread(place.key, name=account)
-    before = await asyncio.to_thread(place.metric, "gateway_settlements_total", outcome="complete")
+    before = await asyncio.to_thread(place.value_of, "gateway_settlements_total", outcome="complete")
     answers = await many(place, key, 30)
     assert {got.status for got in answers} == {200}
     assert len({got.request_id for got in answers}) == 30
     calls = await asyncio.to_thread(closed, place, account)
     assert calls.keys() == {got.request_id for got in answers}
     assert sum(call.cost for call in calls.values()) == sum(price_of(got.json["usage"]) for got in answers)
-    after = await asyncio.to_thread(place.metric, "gateway_settlements_total", outcome="complete")
+    after = await asyncio.to_thread(place.value_of, "gateway_settlements_total", outcome="complete")
     assert after - before == 30
     await asyncio.to_thread(nothing_held, place)
 
