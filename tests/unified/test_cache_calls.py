@@ -11,6 +11,7 @@ import pytest
 from tests.unified.entries import closed, nano, wait_until
 from tests.unified.place import MODELS as USUAL
 from tests.unified.place import PRICE, Answer, Place
+from tests.wire.serving import free_port
 
 CHAT = "/v1/chat/completions"
 LARGE = 900_000
@@ -30,9 +31,18 @@ MODELS = {
     "alike": kept(semantic=SEMANTIC),
     "shadowed": kept(semantic={**SEMANTIC, "shadow": True}),
     "by-model": kept(semantic={"threshold": 0.9, "embed": "embedder"}),
+    "by-broken-model": kept(semantic={"threshold": 0.9, "embed": "broken-embedder"}),
+    "broken-embedder": {
+        "kind": "embedding",
+        "targets": [
+            {"provider": "siliconflow", "model": "BAAI/bge-m3+status=500"},
+            {"provider": "gone", "model": "x", "priority": 2},
+        ],
+    },
     "kept-vectors": {**USUAL["embedder"], "cache": {}},
     "kept-ranks": {**USUAL["reranker"], "cache": {}},
 }
+PROVIDERS = {"gone": {"base_url": f"http://127.0.0.1:{free_port()}", "speaks": {"openai.embeddings": "/v1/embeddings"}}}
 _texts = (f"Question {number} of the cache's tests?" for number in range(10**6))
 
 
@@ -305,3 +315,17 @@ def test_an_embedding_model_tells_what_means_the_same(place: Place, key: str) ->
 def test_a_failing_embedding_model_is_a_miss(place: Place, key: str, text: str) -> None:
     got = place.chat(key, "by-model", text, headers={"x-sandbox-no-usage": "1"})
     assert (got.status, result(got)) == (200, "miss")
+
+
+@LOCAL
+def test_an_embedding_model_that_fails_costs_an_answer_nothing(place: Place, key: str, text: str) -> None:
+    """The question is then one that nobody asked before; only its own answer may be kept, for the very same words."""
+    for stream in (False, True):
+        first = place.chat(key, "by-broken-model", text, stream=stream)
+        alike = place.chat(key, "by-broken-model", text.replace("Question", "A question"), stream=stream)
+        again = place.chat(key, "by-broken-model", text, stream=stream)
+        assert [answer.status for answer in (first, alike, again)] == [200] * 3
+        assert [result(answer) for answer in (first, alike, again)] == ["miss", "miss", "hit"]
+    assert place.value_of("gateway_attempts_total", provider="siliconflow", outcome="500") > 0
+    assert place.value_of("gateway_attempts_total", provider="gone", outcome="upstream_unreachable") > 0
+    assert place.charged(first)[0] == "complete"
