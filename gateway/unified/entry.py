@@ -117,7 +117,7 @@ class Unified:
         surface = head.surface
         model = self.models.get(peek.model)
         if model is None or model.rules or not model.targets:
-            tokens = lambda: peek.input_tokens  # noqa: E731 - counted only if a rule asks
+            tokens = partial(getattr, peek, "input_tokens")  # counted only if a rule asks
             facts = Facts(peek.model, caller.name, head.task, tokens, peek.images, peek.tools)
             model = self.router.resolve(peek.model, facts)
         if caller.models is not None and peek.model not in caller.models:
@@ -148,6 +148,7 @@ class Unified:
         for provider in self._providers.values():
             yield from (text for secret in provider.secrets if (text := secret.get()))
             yield provider.origin.host
+            yield from (origin.host for _, origin, _ in provider.hosts)
 
     def surfaces(self, name: str) -> list[str]:
         """The names of the surfaces at which a model can be used; a rule's model is where its rules lead."""
