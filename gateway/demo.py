@@ -30,7 +30,7 @@ _LOG = "access.log"  # beside it
 # Somebody who presses Ctrl-C in front of a demo does not want to wait for its streams.
 _DRAIN_SECONDS = 2
 
-_VENDOR_KEY = "GATEWAY_DEMO_VENDOR_KEY"  # the environment's name for the key that the gateway shows to the vendors
+_VENDOR_KEY = "demo-vendor.key"  # the file with the key that the gateway shows to the vendors, who take any
 _ACCOUNT = "demo"
 _CREDITS = 100
 
@@ -87,7 +87,6 @@ def demo(port: int, data: str) -> int:
     listening = serve.bind(_HOST, port)
     admin_key = os.environ.get("GATEWAY_ADMIN_KEY") or "gw-admin-" + secrets.token_urlsafe(24)
     os.environ["GATEWAY_ADMIN_KEY"] = admin_key  # so that none is made, and kept, in the data folder
-    os.environ[_VENDOR_KEY] = "sk-demo"
     with listening, _sandbox() as vendors:
         key = serve.admin_key(data)
         config, simulated = _write_config(Path(data), vendors)
@@ -128,6 +127,7 @@ def _write_config(data: Path, vendors: Running) -> tuple[str, list[str]]:
     path = data / _CONFIG
     text = msgspec.json.format(msgspec.json.encode({"server": server, "providers": providers, "models": _MODELS}))
     try:
+        (data / _VENDOR_KEY).write_text("sk-demo\n", encoding="ascii")
         path.write_bytes(b"# Written anew by every `gateway demo`. (JSON is YAML.)\n" + text + b"\n")
     except OSError as exc:
         raise serve.CannotStart(f"{path} cannot be written: {exc.strerror}; give another folder with --data") from exc
@@ -142,7 +142,7 @@ def _entry(provider: Provider, base_url: str) -> dict[str, Any]:
     path = provider.base_path.decode()
     return {
         "base_url": base_url + path, "aliases": provider.aliases, "speaks": provider.speaks, "meter": meter,
-        "keys": [f"env:{_VENDOR_KEY}"],
+        "keys": [f"file:{_VENDOR_KEY}"],
     }  # fmt: skip
 
 
