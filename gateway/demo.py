@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,7 @@ from gateway.sandbox.app import Running, start, vendor_ids
 from gateway.settings import SHIPPED, load
 from gateway.store import ledger
 from gateway.store.keys import Keys
-from gateway.store.sqlite import FILE, connect
+from gateway.store.sqlite import FILE, Unusable, connect, opening
 
 _HOST = "127.0.0.1"
 _CONFIG = "demo.yaml"
@@ -149,11 +148,11 @@ def _entry(provider: Provider, base_url: str) -> dict[str, Any]:
 def _issue_key(data: Path) -> str:
     """A fresh key of the demo account, which gets credits to spend."""
     try:
-        with contextlib.closing(connect(data / FILE)) as connection:
+        with opening(data), contextlib.closing(connect(data / FILE)) as connection:
             ledger.grant(connection, _ACCOUNT, _CREDITS * NANO, "for the demo")
             return Keys(connection).create(name="demo", account=_ACCOUNT).text
-    except (OSError, sqlite3.Error) as exc:
-        raise serve.CannotStart(f"the data folder {data} cannot be used: {exc}; give another with --data") from exc
+    except Unusable as exc:
+        raise serve.CannotStart(str(exc)) from exc
 
 
 def _welcome(base_url: str, admin_key: str, user_key: str, simulated: list[str], data: Path) -> str:

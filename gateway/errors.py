@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import traceback
 
 
 class Source(enum.Enum):
@@ -144,6 +145,12 @@ class Overloaded(GatewayError):
 
 class Draining(GatewayError):
     status, code = 503, "draining"
+
+
+def place_of(exc: BaseException | None) -> str:
+    """Where an exception was raised: file and line, no values."""
+    frames = traceback.extract_tb(exc.__traceback__) if exc is not None else []
+    return f"at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
 class ConfigError(Exception):

@@ -307,8 +307,7 @@ class PassRecord:
         series.time(duration, first, added)
         if reason:
             series.ends[reason] += 1
-        outcome = error or (reason if reason == END_CLIENT_LEFT else "ok")
-        series.attempts[outcome] = series.attempts.get(outcome, 0) + 1
+        series.attempt(error or (reason if reason == END_CLIENT_LEFT else "ok"))
         if watch.journal.log.enabled:
             ttfb = first if first >= 0 else None
             watch.journal.line(

@@ -103,6 +103,10 @@ class Series:
         self.ws_up = 0
         self.ws_down = 0
 
+    def attempt(self, outcome: str) -> None:
+        """Counts one call to a vendor."""
+        self.attempts[outcome] = self.attempts.get(outcome, 0) + 1
+
     def time(self, duration: float, first_byte: float, added: float) -> None:
         """Takes one exchange's seconds; what there was none of is negative."""
         self._waiting.append((duration, first_byte, added))

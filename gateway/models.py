@@ -101,6 +101,12 @@ class Model(msgspec.Struct, frozen=True):
     rules: tuple[Rule, ...] = ()
     use: str | None = None
 
+    @property
+    def leads_to(self) -> tuple[str, ...]:
+        """The names that its rules choose from, each once."""
+        names = [rule.use for rule in self.rules] + ([self.use] if self.use else [])
+        return tuple(dict.fromkeys(names))
+
 
 def model(key: Node, node: Node, review: Review) -> Model | None:
     """The entry under a name; None if it has problems."""
@@ -173,7 +179,7 @@ def check_circles(nodes: Mapping[str, Node], models: Mapping[str, Model], review
     """Rules must come to an end: no name may lead back to itself."""
     sorter: TopologicalSorter[str] = TopologicalSorter()
     for key, entry in models.items():
-        sorter.add(key, *(rule.use for rule in entry.rules), *([entry.use] if entry.use else []))
+        sorter.add(key, *entry.leads_to)
     try:
         sorter.prepare()
         return

@@ -9,6 +9,7 @@ import decimal as decimals
 import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from typing import Any
 
 import msgspec
 
@@ -84,6 +85,16 @@ class Price(msgspec.Struct, frozen=True):
         for unit, rows in self.tables.items():
             plain[unit] = {row: _text(unit, rate) for row, rate in rows.items()}
         return plain
+
+
+def numbers(price: Price) -> dict[str, Any]:
+    """A price as the file has it, its numbers exact in JSON: never through a float."""
+    return {
+        unit: {row: msgspec.Raw(text.encode()) for row, text in found.items()}
+        if isinstance(found, dict)
+        else msgspec.Raw(found.encode())
+        for unit, found in price.written().items()
+    }
 
 
 def cost(

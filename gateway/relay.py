@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from gateway.addresses import Origin
 from gateway.dialects import model_from_target, quick_for
 from gateway.errors import BadRequest, UnknownProvider
 from gateway.meter import Journal, PassRecord, Watch
@@ -34,6 +35,12 @@ class Pools:
         if pool is None:
             pool = self._pools[key] = Pool(destination, limit, connect_timeout)
         return pool
+
+    def of(self, provider: Provider, origin: Origin, connect_timeout: float) -> Pool:
+        """The pool for one of a provider's origins, by the provider's proxy and trust anchor."""
+        proxy = provider.proxy.get() if provider.proxy is not None else None
+        place = Destination(origin.scheme, origin.host, origin.port, proxy, provider.ca)
+        return self.get(provider.id, place, provider.max_connections, connect_timeout)
 
     def all(self) -> list[Pool]:
         return list(self._pools.values())
@@ -99,9 +106,7 @@ class Passthrough:
         origin, base_path = self._table.target(provider, path)
         if base_path and has_dot_segment(path):
             raise BadRequest("dot segments are not accepted for a provider whose base URL has a path")
-        proxy = provider.proxy.get() if provider.proxy is not None else None
-        place = Destination(origin.scheme, origin.host, origin.port, proxy, provider.ca)
-        pool = self._pools.get(provider.id, place, provider.max_connections, self._connect_timeout)
+        pool = self._pools.of(provider, origin, self._connect_timeout)
         dialect = self._table.meter(provider, request.method, path)
         model = None
         if request.websocket or dialect is not None and dialect.startswith("gemini."):
@@ -116,7 +121,7 @@ class Passthrough:
             quick_for(dialect) if dialect is not None else None,
         )
         plan = Plan(pool, partial(PassRecord, watch), self._epoch)
-        plan.before, plan.after = rebuild_request(request, base_path + rest, place.authority)
+        plan.before, plan.after = rebuild_request(request, base_path + rest, pool.destination.authority)
         plan.bodyless = request.method == b"HEAD"
         plan.chunked = request.length == CHUNKED
         plan.keep_alive = request.keep_alive

@@ -8,7 +8,6 @@ import os
 import resource
 import signal
 import socket
-import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +25,7 @@ from gateway.caching import semantic
 from gateway.errors import ConfigError
 from gateway.settings import Settings
 from gateway.store.ledger import Ledger
-from gateway.store.sqlite import Unusable
+from gateway.store.sqlite import Unusable, opening
 
 
 class CannotStart(Exception):
@@ -123,11 +122,10 @@ def keep_books(settings: Settings, data: str, place: workers.BooksPlace) -> int:
             loop.add_signal_handler(number, stop.set)
         try:
             power = server.durability == "power"
-            ledger = await Ledger.open_soon(Path(data), power=power, credits=server.credits, keep=True)
+            with opening(Path(data)):
+                ledger = await Ledger.open_soon(Path(data), power=power, credits=server.credits, keep=True)
         except Unusable as exc:
             raise CannotStart(str(exc)) from exc
-        except (OSError, sqlite3.Error) as exc:
-            raise CannotStart(f"the data folder {data} cannot be used: {exc}; give another with --data") from exc
         service = Service(Books(ledger, Limits(monotonic)), place.expected)
         await service.listen(place.socket)
         workers.accept_signals()

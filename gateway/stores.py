@@ -17,7 +17,7 @@ from gateway.settings import ServerSettings
 from gateway.store.answers import Answers
 from gateway.store.keys import Keys
 from gateway.store.ledger import Ledger
-from gateway.store.sqlite import FILE, Unusable, connect
+from gateway.store.sqlite import FILE, connect, opening
 
 # How long a worker waits for the books to be there before it serves what needs none.
 _BOOKS_SECONDS = 5.0
@@ -40,12 +40,8 @@ class Stores:
     @classmethod
     async def open(cls, data: Path, server: ServerSettings) -> Stores:
         """Raises Unusable where the folder cannot be used, or belongs to another gateway."""
-        try:
+        with opening(data):
             return await cls._open(data, server)
-        except Unusable:
-            raise
-        except (OSError, sqlite3.Error) as exc:
-            raise Unusable(f"the data folder {data} cannot be used: {exc}; give another with --data") from exc
 
     @classmethod
     async def _open(cls, data: Path, server: ServerSettings) -> Stores:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest, BodyTooLarge, GatewayError, RequestTimeout
-from gateway.unified.answers import LAST_CHUNK, chunk, head
+from gateway.unified.answers import LAST_CHUNK, head, piece
 from gateway.wire.call import Call, ClientLeft
 from gateway.wire.head import CHUNKED, Request
 from gateway.wire.plan import CallPlan, Plan
@@ -281,7 +281,7 @@ async def test_a_half_closed_client_still_gets_its_answer() -> None:
 async def stream_then_cut(listening: Listening) -> None:
     call = listening.call
     call.write(head(200, b"text/event-stream", b"", None, call.keep_client, call.plan.old))
-    call.write(chunk(b"data: 1\n\n", call.plan.old))
+    call.write(piece(b"data: 1\n\n", call.plan.old))
     call.cut_off()
 
 
@@ -305,7 +305,7 @@ async def test_an_old_client_gets_no_chunks_and_a_close() -> None:
     async def run(listening: Listening) -> None:
         call = listening.call
         call.write(head(200, b"text/event-stream", b"", None, call.keep_client, call.plan.old))
-        call.write(chunk(b"data: 1\n\n", call.plan.old))
+        call.write(piece(b"data: 1\n\n", call.plan.old))
         call.finish()
 
     async with Calls(run) as engine:
@@ -321,7 +321,7 @@ async def test_a_client_that_reads_no_more_is_left_after_a_while() -> None:
         call = listening.call
         call.write(head(200, b"text/event-stream", b"", None, call.keep_client))
         while not call.client.full:
-            call.write(chunk(bytes(1 << 20), False))
+            call.write(piece(bytes(1 << 20), False))
         await listening.left
         call.cut_off()
 

@@ -7,7 +7,7 @@ import sys
 
 from gateway.commands import CannotDo
 from gateway.errors import ConfigError
-from gateway.models import Model
+from gateway.models import Model, Target
 from gateway.settings import Settings, load
 
 
@@ -22,16 +22,11 @@ def configured(config: str | None) -> Settings:
     return settings
 
 
-def leads_to(model: Model) -> list[str]:
-    """The names that a model chooses from; none if it has targets of its own."""
-    names = [rule.use for rule in model.rules] + ([model.use] if model.use else [])
-    return list(dict.fromkeys(names))
+def spoken(settings: Settings, target: Target) -> list[str]:
+    """What a target can be spoken to in."""
+    return [target.dialect] if target.dialect else list(settings.providers[target.provider].speaks)
 
 
 def dialects(settings: Settings, model: Model) -> list[str]:
     """What its targets can be spoken to in."""
-    found: dict[str, None] = {}
-    for target in model.targets:
-        speaks = settings.providers[target.provider].speaks
-        found.update(dict.fromkeys([target.dialect] if target.dialect else speaks))
-    return list(found)
+    return list(dict.fromkeys(dialect for target in model.targets for dialect in spoken(settings, target)))

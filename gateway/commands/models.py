@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from gateway.commands.configured import configured, leads_to
+from gateway.commands.configured import configured, spoken
 from gateway.commands.printing import print_json_list, print_table
 from gateway.models import Model, Target
 from gateway.settings import Settings
@@ -26,11 +26,11 @@ def models(options: argparse.Namespace) -> int:
 
 def _plain(settings: Settings, model: Model) -> dict[str, object]:
     return {
-        "model": model.name, "kind": model.kind, "strategy": model.strategy, "use": leads_to(model),
+        "model": model.name, "kind": model.kind, "strategy": model.strategy, "use": model.leads_to,
         "targets": [
             {
                 "provider": target.provider, "model": target.model, "weight": target.weight,
-                "priority": target.priority, "dialects": _spoken(settings, target), "key": _has_key(settings, target),
+                "priority": target.priority, "dialects": spoken(settings, target), "key": _has_key(settings, target),
             }
             for target in _ordered(model)
         ],
@@ -39,21 +39,17 @@ def _plain(settings: Settings, model: Model) -> dict[str, object]:
 
 def _rows(settings: Settings, model: Model) -> Iterator[tuple[str, ...]]:
     name = model.name
-    if names := leads_to(model):
+    if names := model.leads_to:
         yield name, "", "", "chooses", ", ".join(names), "", ""
     for target in _ordered(model):
-        spoken = ", ".join(_spoken(settings, target)) or "no dialect: never used"
+        speaks = ", ".join(spoken(settings, target)) or "no dialect: never used"
         key = "yes" if _has_key(settings, target) else _remedy(settings, target)
-        yield name, str(target.priority), str(target.weight), target.provider, target.model, spoken, key
+        yield name, str(target.priority), str(target.weight), target.provider, target.model, speaks, key
         name = ""  # said once
 
 
 def _ordered(model: Model) -> list[Target]:
     return sorted(model.targets, key=lambda target: target.priority)
-
-
-def _spoken(settings: Settings, target: Target) -> list[str]:
-    return [target.dialect] if target.dialect else list(settings.providers[target.provider].speaks)
 
 
 def _has_key(settings: Settings, target: Target) -> bool:

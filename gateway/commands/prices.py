@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-import msgspec
-
-from gateway.commands.configured import configured, dialects, leads_to
+from gateway.commands.configured import configured, dialects
 from gateway.commands.printing import print_json_list, print_table
-from gateway.prices import PER_MILLION
+from gateway.prices import PER_MILLION, numbers
 from gateway.settings import Settings
 
 _HEADS = ("MODEL", "UNIT", "CREDITS", "PER")
@@ -29,21 +27,16 @@ def prices(options: argparse.Namespace) -> int:
 
 def _plain(settings: Settings) -> Iterator[dict[str, object]]:
     for model in settings.models.values():
-        price = {
-            unit: {row: _number(text) for row, text in found.items()} if isinstance(found, dict) else _number(found)
-            for unit, found in model.price.written().items()
-        }
-        yield {"model": model.name, "dialects": dialects(settings, model), "use": leads_to(model), "price": price}
-
-
-def _number(text: str) -> msgspec.Raw:
-    return msgspec.Raw(text.encode())
+        yield {
+            "model": model.name, "dialects": dialects(settings, model), "use": model.leads_to,
+            "price": numbers(model.price),
+        }  # fmt: skip
 
 
 def _rows(settings: Settings) -> Iterator[tuple[str, ...]]:
     for model in settings.models.values():
         name = model.name
-        if names := leads_to(model):
+        if names := model.leads_to:
             yield name, "as charged by", "", ", ".join(names)
             continue
         units = model.price.written()

@@ -25,6 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from gateway.store.sqlite import transaction
+
 _T = TypeVar("_T")
 
 MAX_BYTES = 256 << 20
@@ -93,7 +95,7 @@ class Answers:
             self._written += len(answer)
 
     def _write(self, db: sqlite3.Connection, digest: bytes, answer: bytes, expires: float, now: float) -> None:
-        with _transaction(db):
+        with transaction(db):
             db.execute("DELETE FROM answers WHERE digest = ?", (digest,))
             _purge(db, now)
             row = (digest, expires, _seal(digest, answer) + answer)
@@ -217,14 +219,3 @@ def _pages(db: sqlite3.Connection) -> int:
 def _seal(digest: bytes, answer: bytes) -> bytes:
     return hashlib.blake2b(answer, key=digest, digest_size=_SEAL).digest()
 
-
-@contextlib.contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")

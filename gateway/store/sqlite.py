@@ -32,6 +32,17 @@ class Unusable(OSError):
         return str(self.strerror)
 
 
+@contextlib.contextmanager
+def opening(data: Path) -> Iterator[None]:
+    """Whatever goes wrong within is told as Unusable."""
+    try:
+        yield
+    except Unusable:
+        raise
+    except (OSError, sqlite3.Error) as exc:
+        raise Unusable(f"the data folder {data} cannot be used: {exc}; give another with --data") from exc
+
+
 def connect(path: Path, power: bool = False, readonly: bool = False) -> sqlite3.Connection:
     """A connection to the file, which is made (0600) and migrated as needed. Transactions are explicit.
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from gateway.dialects.error_forms import client_status, error_body
 from gateway.errors import GatewayError
 from gateway.unified.reply import VendorRefused
+from gateway.wire.body import chunk
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _JSON = b"application/json"
@@ -31,9 +32,9 @@ def head(status: int, content_type: bytes, lines: bytes, length: int | None, kee
     )  # fmt: skip
 
 
-def chunk(data: bytes, old: bool) -> bytes:
+def piece(data: bytes, old: bool) -> bytes:
     """A piece of a stream as it is framed for the client."""
-    return data if old else b"%x\r\n%b\r\n" % (len(data), data)
+    return data if old else chunk(data)
 
 
 def field_value(text: str) -> bytes:

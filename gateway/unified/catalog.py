@@ -6,10 +6,8 @@ import datetime
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import msgspec
-
 from gateway.models import Model
-from gateway.prices import Price
+from gateway.prices import numbers
 from gateway.types import Caller
 
 Surfaces = Callable[[str], list[str]]  # the surfaces at which a model can be used
@@ -21,16 +19,6 @@ def visible(models: Mapping[str, Model], caller: Caller) -> list[Model]:
     return [models[name] for name in sorted(models) if allowed is None or name in allowed]
 
 
-def _numbers(price: Price) -> dict[str, Any]:
-    """A price as the configuration has it, its numbers exact in JSON: never through a float."""
-    return {
-        unit: {row: msgspec.Raw(text.encode()) for row, text in value.items()}
-        if isinstance(value, dict)
-        else msgspec.Raw(value.encode())
-        for unit, value in price.written().items()
-    }
-
-
 def openai_list(models: Iterable[Model], created: int, surfaces: Surfaces) -> dict[str, Any]:
     """`GET /v1/models`: the fields of OpenAI's list, and what else one wants to know."""
     return {"object": "list", "success": True, "data": [openai_item(model, created, surfaces) for model in models]}
@@ -40,7 +28,7 @@ def openai_item(model: Model, created: int, surfaces: Surfaces) -> dict[str, Any
     owner = model.targets[0].provider if model.targets else "gateway"
     return {
         "id": model.name, "object": "model", "created": created, "owned_by": owner,
-        "surfaces": surfaces(model.name), "price": _numbers(model.price),
+        "surfaces": surfaces(model.name), "price": numbers(model.price),
     }  # fmt: skip
 
 
@@ -55,7 +43,7 @@ def anthropic_item(model: Model, created: int, surfaces: Surfaces) -> dict[str, 
     moment = datetime.datetime.fromtimestamp(created, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "type": "model", "id": model.name, "display_name": model.name, "created_at": moment, "lifecycle": "active",
-        "surfaces": surfaces(model.name), "price": _numbers(model.price),
+        "surfaces": surfaces(model.name), "price": numbers(model.price),
     }  # fmt: skip
 
 
@@ -69,7 +57,7 @@ def gemini_item(model: Model, _: int, surfaces: Surfaces) -> dict[str, Any]:
     at = surfaces(model.name)
     return {
         "name": f"models/{model.name}", "baseModelId": model.name, "version": "1", "displayName": model.name,
-        "supportedGenerationMethods": [], "surfaces": at, "price": _numbers(model.price),
+        "supportedGenerationMethods": [], "surfaces": at, "price": numbers(model.price),
     }  # fmt: skip
 
 
@@ -84,6 +72,6 @@ FORMS: dict[str, tuple[Callable[..., dict[str, Any]], Callable[..., dict[str, An
 def pricing(models: Mapping[str, Model], surfaces: Surfaces) -> dict[str, Any]:
     """`GET /pricing`: public."""
     rows = [
-        {"model": name, "surfaces": surfaces(name), "price": _numbers(models[name].price)} for name in sorted(models)
+        {"model": name, "surfaces": surfaces(name), "price": numbers(models[name].price)} for name in sorted(models)
     ]
     return {"currency": "credit", "models": rows}

@@ -75,5 +75,4 @@ class Embedder:
         raise last
 
     def _done(self, provider: str, outcome: str) -> None:
-        attempts = self._unified.journal.metrics.series(_SURFACE.name, provider).attempts
-        attempts[outcome] = attempts.get(outcome, 0) + 1
+        self._unified.journal.metrics.series(_SURFACE.name, provider).attempt(outcome)

@@ -159,8 +159,7 @@ class Unified:
         model = self.models.get(name)
         if model is None:
             return set()
-        onward = [rule.use for rule in model.rules] + ([model.use] if model.use else [])
-        return {name} if model.targets else set().union(*map(self._ends, onward))
+        return {name} if model.targets else set().union(*map(self._ends, model.leads_to))
 
     def _served(self, surface: Surface, model: Model) -> bool:
         if model.kind is not None and model.kind != surface.kind:

@@ -47,7 +47,7 @@ class CallRecord:
     _asked = 0.0
     _answered = 0.0
     _first = 0.0
-    _attempts = 0
+    attempts = 0  # calls to vendors so far, the running one included
 
     def __init__(self, journal: Journal, surface: str) -> None:
         self._journal = journal
@@ -58,7 +58,7 @@ class CallRecord:
 
     def handed(self) -> None:
         """A request goes to a vendor."""
-        self._attempts += 1
+        self.attempts += 1
         self._asked = perf_counter()
         if not self._handed:
             self._handed = self._asked
@@ -77,18 +77,12 @@ class CallRecord:
         """How long the vendor of the last attempt took."""
         return self._answered - self._asked
 
-    @property
-    def attempts(self) -> int:
-        """Calls to vendors so far, the running one included."""
-        return self._attempts
-
     def identify(self, caller: Caller) -> None:
         self.key, self.account = caller.key_id, caller.account
 
     def attempt(self, provider: str, outcome: str) -> None:
         self.tried.append(Tried(provider, outcome))
-        attempts = self._journal.metrics.series(self._surface, provider).attempts
-        attempts[outcome] = attempts.get(outcome, 0) + 1
+        self._journal.metrics.series(self._surface, provider).attempt(outcome)
 
     def end(self, reason: str, status: int, up: int, down: int, error: str) -> None:
         """The call is over; `reason` as in `types.END_REASONS`, empty where no answer had begun."""

@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -23,7 +22,7 @@ import msgspec
 from gateway.dialects.answers import Verdict
 from gateway.dialects.error_forms import VendorError, read_error
 from gateway.dialects.streams import Stream
-from gateway.errors import BadUpstreamReply, GatewayError, Internal, Source
+from gateway.errors import BadUpstreamReply, GatewayError, Internal, Source, place_of
 from gateway.wire.head import Response, retry_after
 from gateway.wire.waiting import Wait
 
@@ -213,8 +212,7 @@ class Reply:
 
     def _mistaken(self, exc: Exception) -> None:
         """Our own mistake about an answer must not leave the call without an end: its hold would stay open."""
-        frame = traceback.extract_tb(exc.__traceback__)[-1]
-        _log.error("%s at %s:%s: an answer is given up", type(exc).__name__, frame.filename, frame.lineno)
+        _log.error("%s %s: an answer is given up", type(exc).__name__, place_of(exc))
         self._fail(Internal("the gateway failed; its log says where"))
 
     def _stream_failed(self, error: VendorError) -> None:

@@ -8,15 +8,15 @@ from gateway.auth import stripped
 from gateway.providers import Provider, Table
 from gateway.relay import Pools
 from gateway.wire.head import HOP_BY_HOP, Request
-from gateway.wire.pool import Destination, Pool
+from gateway.wire.pool import Pool
 from gateway.wire.signing import signed
 
-# Besides keys and cookies (`auth.stripped`) and hop-by-hop fields: what frames this one message, what says where the
-# client is, and what a browser adds. Answers are read on their way, so they are asked for without compression.
+# Besides what says who and where the client is (`auth.stripped`) and hop-by-hop fields: what frames this one message,
+# and what a browser or a proxy adds. Answers are read on their way, so they are asked for without compression.
 _LEFT_OUT = frozenset(
-    b"host content-length accept-encoding expect forwarded via origin referer x-real-ip x-request-id".split()
+    b"host content-length accept-encoding expect via origin referer x-request-id".split()
 )
-_LEFT_OUT_PREFIXES = (b"x-gateway-", b"x-forwarded-", b"sec-", b"cf-", b"access-control-")
+_LEFT_OUT_PREFIXES = (b"sec-", b"cf-", b"access-control-")
 
 Lines = tuple[tuple[bytes, bytes], ...]  # (lower-case name, the whole line)
 
@@ -60,16 +60,14 @@ class Heads:
     def _made(self, provider: Provider, dialect: str, model: str, key: str, method: str) -> tuple[Pool, bytes]:
         path = provider.speaks[dialect].replace("{model}", quote(model, safe="/:@")).encode() + method.encode()
         origin, base_path = self._table.target(provider, path)
-        proxy = provider.proxy.get() if provider.proxy is not None else None
-        destination = Destination(origin.scheme, origin.host, origin.port, proxy, provider.ca)
-        pool = self._pools.get(provider.id, destination, provider.max_connections, self._connect_timeout)
+        pool = self._pools.of(provider, origin, self._connect_timeout)
         target, credentials = signed(provider.auth, dialect, key, base_path + path)
         added = [
             name.encode() + b": " + value.encode() + b"\r\n"
             for name, secret in provider.headers.items()
             if (value := secret.get()) is not None
         ]
-        begin = [b"POST ", target, b" HTTP/1.1\r\nHost: ", destination.authority, b"\r\n", credentials, *added]
+        begin = [b"POST ", target, b" HTTP/1.1\r\nHost: ", pool.destination.authority, b"\r\n", credentials, *added]
         return pool, b"".join([*begin, b"Accept-Encoding: identity\r\n"])
 
 

@@ -14,7 +14,6 @@ walk does not stop when its client leaves: the vendor's bill comes all the same 
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -23,12 +22,12 @@ from gateway.books.limits import Standing, headers
 from gateway.caching import cache
 from gateway.dialects.error_forms import error_event, scrubbed
 from gateway.dialects.request import Peek, peek
-from gateway.errors import BadUpstreamReply, GatewayError, Internal, NoTarget, UpstreamTimeout
+from gateway.errors import BadUpstreamReply, GatewayError, Internal, NoTarget, UpstreamTimeout, place_of
 from gateway.models import Model
 from gateway.routing.router import Route
 from gateway.types import Caller, Charge, Usage
 from gateway.unified import outcomes
-from gateway.unified.answers import LAST_CHUNK, chunk, field_value, head, refusal
+from gateway.unified.answers import LAST_CHUNK, field_value, head, piece, refusal
 from gateway.unified.attempts import VendorCall, failure_of, outcome_of
 from gateway.unified.caching import CallCache
 from gateway.unified.outcomes import ESTIMATE, NOTHING, Ending
@@ -279,7 +278,7 @@ class CallWalk:
 
     def _write_piece(self, data: bytes) -> None:
         if data:
-            self.call.write(chunk(data, self.call.plan.old))
+            self.call.write(piece(data, self.call.plan.old))
             if self.cache is not None:
                 self.cache.take(data)
 
@@ -306,8 +305,8 @@ class CallWalk:
             call.write(head(200, entry.content_type, lines, len(entry.body), self._keeps()) + entry.body)
         else:
             call.write(head(200, entry.content_type, lines, None, self._keeps(), call.plan.old))
-            for piece in cache.pieces(entry):
-                call.write(chunk(piece, call.plan.old))
+            for data in cache.pieces(entry):
+                call.write(piece(data, call.plan.old))
             if not call.plan.old:
                 call.write(LAST_CHUNK)
         self._finish()
@@ -403,8 +402,7 @@ class CallWalk:
 
     def _crashed(self, exc: Exception) -> None:
         """A mistake of ours: told without its values; nothing is charged."""
-        frame = traceback.extract_tb(exc.__traceback__)[-1]
-        _log.error("%s at %s:%s: the call is given up", type(exc).__name__, frame.filename, frame.lineno)
+        _log.error("%s %s: the call is given up", type(exc).__name__, place_of(exc))
         if self.call.fetch is not None:
             self.call.fetch.abandon()
         if self.route is not None:

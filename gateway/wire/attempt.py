@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.errors import BadUpstreamReply, GatewayError
-from gateway.wire.head import MAX_HEAD, Response, hopeless, parse_response
+from gateway.wire.head import MAX_HEAD, UNTIL_CLOSE, Response, hopeless, parse_response
 
 if TYPE_CHECKING:
     from gateway.wire.pool import Connection, Pool
@@ -139,6 +139,20 @@ class Attempt:
             and self._replay is not None
             and perf_counter() - self._sent_at < REPLAY_SECONDS
         )
+
+    def _hand_back(self, upstream: Connection, response: Response, clean: bool, paused: bool) -> None:
+        """After a whole answer: the connection serves the next one if both sides are sure to be where it begins."""
+        if (
+            response.keep_alive
+            and clean
+            and response.length != UNTIL_CLOSE
+            and not upstream.transport.get_write_buffer_size()
+        ):
+            if paused:
+                upstream.transport.resume_reading()
+            self.pool.release(upstream, response.keep_seconds)
+        else:
+            upstream.close()
 
     def _drop_upstream(self) -> None:
         upstream, self.upstream = self.upstream, None

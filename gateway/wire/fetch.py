@@ -101,17 +101,7 @@ class Fetch(Attempt):
         response = self._response
         assert upstream is not None
         assert response is not None
-        if self._paused:
-            upstream.transport.resume_reading()
-        if (
-            response.keep_alive
-            and not surplus
-            and response.length != UNTIL_CLOSE
-            and not upstream.transport.get_write_buffer_size()
-        ):
-            self.pool.release(upstream, response.keep_seconds)
-        else:
-            upstream.close()
+        self._hand_back(upstream, response, not surplus, self._paused)
         self.ended = True
         self._taker.finished()
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
+from gateway.errors import place_of
 from gateway.wire.body import Chunked, Counted
 
 # aiohttp must never close a connection for being idle: only the edge knows whether it is. (Zero would mean at once.)
@@ -41,7 +41,7 @@ class GuestHandler(web.RequestHandler):
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         # aiohttp would log the traceback, and its parser's errors quote the client's bytes.
-        _log.error("%s %s: answered with %d", type(exc).__name__, _place(exc), status)
+        _log.error("%s %s: answered with %d", type(exc).__name__, place_of(exc), status)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun")
         code = "bad_request" if status < 500 else "internal"
@@ -57,12 +57,6 @@ class GuestHandler(web.RequestHandler):
     def at_rest(self) -> bool:
         """Whether the last message is answered and the next one awaited."""
         return self._current_request is None and not self._messages and self._waiter is not None
-
-
-def _place(exc: BaseException | None) -> str:
-    """Where an exception was raised: file and line, no values."""
-    frames = traceback.extract_tb(exc.__traceback__) if exc is not None else []
-    return f"at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
 class GuestFactory:

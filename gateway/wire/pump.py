@@ -242,18 +242,7 @@ class Exchange(Attempt):
         assert response is not None
         request_done = self._request is None
         self.upstream = None
-        if (
-            response.keep_alive
-            and request_done
-            and not surplus
-            and response.length != UNTIL_CLOSE
-            and not upstream.transport.get_write_buffer_size()
-        ):
-            if self.client.full:
-                upstream.transport.resume_reading()
-            self.pool.release(upstream, response.keep_seconds)
-        else:
-            upstream.close()
+        self._hand_back(upstream, response, request_done and not surplus, self.client.full)
         self._end(types.END_COMPLETE, response.status)
         if request_done:
             self.client.done(self.keep_client, reset=False)
