@@ -6,14 +6,16 @@ after a tool's result it speaks about that. Maximum length, stop sequences and t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from gateway.sandbox import content
 from gateway.sandbox.script import Script
 
+T = TypeVar("T")
 TOKENS_PER_MESSAGE = 1
 TOKENS_PER_IMAGE = 85
 
@@ -60,11 +62,17 @@ class Wish:
 class ToolCall:
     name: str
     arguments: dict[str, Any]
+    said: str | None = None  # in place of their JSON, for dialects where arguments are text
+
+    def text(self, worded: Callable[[Any], str] = content.compact) -> str:
+        return worded(self.arguments) if self.said is None else self.said
 
 
 @dataclass
 class Answer:
-    """finish: stop, length, tool_calls, filter; `stopped` is the stop sequence that was hit."""
+    """finish: stop, length, tool_calls, filter; `stopped` is the stop sequence that was hit; `refuses`: the text is a
+    refusal.
+    """
 
     text: str
     reasoning: str
@@ -74,6 +82,7 @@ class Answer:
     input: int
     cached: int
     zero: bool
+    refuses: bool = False
 
     # Asked for at every event of a stream, and fixed once the answer is composed.
     @cached_property
@@ -94,8 +103,8 @@ def compose(prompt: Prompt, wish: Wish, script: Script) -> Answer:
     total = prompt.tokens + (content.tokens(content.spaced(asked)) if asked else 0)
     thinking = wish.think if script.think is None else script.think
     reasoning = content.resize(f"The user said: {prompt.said}", thinking) if thinking else ""
-    calls = _calls(prompt, wish, script)
-    text = "" if calls else _text(prompt, wish, script)
+    calls = [] if script.refuse_text else _calls(prompt, wish, script)
+    text = "" if calls and not script.talk else _text(prompt, wish, script)
     finish, stopped = ("tool_calls", None) if calls else ("stop", None)
     for stop in wish.stops:
         at = text.find(stop)
@@ -110,11 +119,14 @@ def compose(prompt: Prompt, wish: Wish, script: Script) -> Answer:
         text, finish, calls = "".join(parts[: (len(parts) + 1) // 2]), "filter", []
     zero = script.zero_usage
     return Answer(
-        text, reasoning, calls, finish, stopped, 0 if zero else total, 0 if zero else min(script.cached, total), zero
-    )
+        text, reasoning, calls, finish, stopped, 0 if zero else total, 0 if zero else min(script.cached, total), zero,
+        script.refuse_text,
+    )  # fmt: skip
 
 
 def _text(prompt: Prompt, wish: Wish, script: Script) -> str:
+    if script.refuse_text:
+        return f"I'm sorry, I can't help with that: {prompt.said}"
     if wish.schema is not None:
         return content.spaced(content.sample(wish.schema, prompt.said))
     pictures = f" ({prompt.images} image{'s' * (prompt.images > 1)})" if prompt.images else ""
@@ -136,7 +148,10 @@ def _calls(prompt: Prompt, wish: Wish, script: Script) -> list[ToolCall]:
         chosen = [wish.tools[i % len(wish.tools)] for i in range(script.tools)]
     if not wish.parallel or forced:
         chosen = chosen[:1]
-    return [ToolCall(tool.name, _arguments(tool, prompt.said, i)) for i, tool in enumerate(chosen)]
+    if script.empty_args:
+        return [ToolCall(tool.name, {}, "") for tool in chosen]
+    said = '{"broken": ' if script.bad_args else None
+    return [ToolCall(tool.name, _arguments(tool, prompt.said, i), said) for i, tool in enumerate(chosen)]
 
 
 def _arguments(tool: Tool, said: str, number: int) -> dict[str, Any]:
@@ -149,3 +164,12 @@ def fragments(text: str, count: int = 3) -> Iterator[str]:
     """A text in a few parts, as tool arguments are streamed."""
     step = max(-(-len(text) // count), 1)
     return (text[i : i + step] for i in range(0, len(text), step))
+
+
+def by_turns(parts: Sequence[Iterable[T]], interleaved: bool) -> Iterator[tuple[int, T]]:
+    """(whose, part) of several sequences: one behind the other, or by turns."""
+    if not interleaved:
+        yield from ((k, part) for k, own in enumerate(parts) for part in own)
+        return
+    for row in itertools.zip_longest(*parts):
+        yield from ((k, part) for k, part in enumerate(row) if part is not None)

@@ -11,9 +11,10 @@ from aiohttp import web
 
 from gateway.sandbox import content
 from gateway.sandbox.answer import Answer, compose, fragments
-from gateway.sandbox.anthropic_request import FIELDS, Reader, check, expect_thinking, read_wish, signature
+from gateway.sandbox.anthropic_request import COUNTED, FIELDS, Reader, check, signature
+from gateway.sandbox.anthropic_rules import expect_thinking, read_wish
 from gateway.sandbox.call import Call, Handle, endpoint
-from gateway.sandbox.check import Field, known_model
+from gateway.sandbox.check import known_model
 from gateway.sandbox.vendor import Refusal, Vendor, is_bad
 
 IDS = ("anthropic",)
@@ -107,10 +108,17 @@ def _usage(call: Call, answer: Answer, reader: Reader) -> JSON:
     }
 
 
+def _owner(call: Call) -> str:
+    """Whose signatures are good: those of this vendor for this account."""
+    return f"{call.vendor.id}|{call.account}"
+
+
 def _blocks(call: Call, answer: Answer, door: Door) -> list[JSON]:
     blocks: list[JSON] = []
+    if call.script.redacted:
+        blocks.append({"type": "redacted_thinking", "data": content.sealed(answer.reasoning or "hidden", _owner(call))})
     if answer.reasoning:
-        sign = signature(answer.reasoning, call.vendor.id) if door.signed else ""
+        sign = signature(answer.reasoning, _owner(call)) if door.signed else ""
         blocks.append({"type": "thinking", "thinking": answer.reasoning, "signature": sign})
     if answer.text:
         blocks.append({"type": "text", "text": answer.text})
@@ -127,11 +135,12 @@ def handler(door: Door) -> Handle:
         check(body, FIELDS)
         if "no-such" in call.base_model:
             raise Refusal("model", f"model: {call.base_model}")
-        reader = Reader(call.vendor.id, door.signed)
+        reader = Reader(_owner(call), door.signed)
         prompt = reader.read(body)
+        wish = read_wish(body, call.base_model)
         if door.signed:
-            expect_thinking(body)
-        answer = compose(prompt, read_wish(body), call.script)
+            expect_thinking(body, reader.turns)
+        answer = compose(prompt, wish, call.script)
         if call.script.filter == "before":
             answer.text, answer.calls, answer.finish = "", [], "filter"
         stop = "stop_sequence" if answer.stopped is not None else STOPS[answer.finish]
@@ -217,29 +226,32 @@ def _thinking_deltas(block: JSON) -> Iterator[JSON]:
 
 def _tool_deltas(block: JSON) -> Iterator[JSON]:
     arguments = content.spaced(block["input"]) if block["input"] else ""
-    for part in itertools.chain([""], fragments(arguments)):
+    for part in itertools.chain([""], fragments(arguments)) if arguments else ():
         yield {"type": "input_json_delta", "partial_json": part}
 
 
 _EMPTY: dict[str, Callable[[JSON], JSON]] = {
     "text": lambda block: {"type": "text", "text": ""},
     "thinking": lambda block: {"type": "thinking", "thinking": "", "signature": ""},
+    "redacted_thinking": lambda block: block,
     "tool_use": lambda block: {**block, "input": {}},
 }
 _DELTAS: dict[str, Callable[[JSON], Iterator[JSON]]] = {
     "text": lambda block: ({"type": "text_delta", "text": piece} for piece in content.pieces(block["text"])),
     "thinking": _thinking_deltas,
+    "redacted_thinking": lambda block: iter(()),
     "tool_use": _tool_deltas,
 }
 
 
 async def count_tokens(call: Call) -> web.StreamResponse:
     body = call.body
-    check(body, FIELDS | {"max_tokens": Field((int,))})
+    check(body, COUNTED)
     if "no-such" in call.base_model:
         raise Refusal("model", f"model: {call.base_model}")
-    prompt = Reader(call.vendor.id, False).read(body)
-    return await call.json({"input_tokens": compose(prompt, read_wish(body), call.script).input})
+    prompt = Reader(_owner(call), False).read(body)
+    wish = read_wish(body, call.base_model)
+    return await call.json({"input_tokens": compose(prompt, wish, call.script).input})
 
 
 def _model(name: str) -> JSON:

@@ -68,6 +68,13 @@ class Call:
         else:
             self.problem = Refusal("json", "The JSON body of the request must be an object.")
 
+    @property
+    def account(self) -> str:
+        """Whose call this is, by its key: what a vendor signs for one account it does not know at another."""
+        given = self.request.headers
+        key = given.get("x-api-key") or given.get("x-goog-api-key") or self.request.query.get("key")
+        return content.digest("account", key or given.get("Authorization", "").partition(" ")[2].strip(), length=16)
+
     def id(self, prefix: str, *salt: object, length: int = 24) -> str:
         """An id that depends on the request's bytes only."""
         return prefix + content.letters(self.digest, prefix, *salt, length=length)

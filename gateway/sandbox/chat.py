@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.sandbox import content
-from gateway.sandbox.answer import Answer, compose, fragments
+from gateway.sandbox.answer import Answer, by_turns, compose, fragments
 from gateway.sandbox.call import Call, Handle
 from gateway.sandbox.chat_request import COMMON, EFFORT, ROLES, read_messages, read_wish
 from gateway.sandbox.check import Fields, check, known_model
@@ -60,7 +60,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Step:
-    """One event: `kind` is role, reasoning, text, tool or finish; `spoken` counts the tokens up to here."""
+    """One event: `kind` is role, reasoning, text, refusal, tool or finish; `spoken` counts the tokens up to here."""
 
     kind: str
     index: int
@@ -127,6 +127,7 @@ class Style:
     check: Callable[[Call], None] = lambda call: None
     think: Callable[[JSON], int] = think_by_effort
     shows_reasoning: bool = True
+    refusals: bool = False  # the model's own refusal has a field
     whole_calls: bool = False
     keep_stop: bool = False
     usage: Callable[[Turn, int], JSON] = usage
@@ -187,7 +188,7 @@ def tool_calls(turn: Turn, answer: Answer) -> list[JSON]:
         {
             "id": turn.style.tool_id(turn, k, call.name),
             "type": "function",
-            "function": {"name": call.name, "arguments": content.compact(call.arguments)},
+            "function": {"name": call.name, "arguments": call.text()},
         }
         for k, call in enumerate(answer.calls)
     ]
@@ -197,20 +198,25 @@ def logprobs(turn: Turn, text: str) -> JSON | None:
     """Log probabilities of a text's tokens, if asked for."""
     if not turn.body.get("logprobs"):
         return None
-    most = turn.body.get("top_logprobs") or 0
+    return {"content": token_logprobs(text, turn.body.get("top_logprobs") or 0), "refusal": None}
+
+
+def token_logprobs(text: str, most: int) -> list[JSON]:
+    """Log probabilities of a text's tokens, with so many alternatives each."""
 
     def one(token: str, rank: int) -> JSON:
         return {"token": token, "logprob": round(-0.01 - 0.5 * rank, 2), "bytes": list(token.encode())}
 
-    found = [{**one(p, 0), "top_logprobs": [one(p + "'" * k, k) for k in range(most)]} for p in content.pieces(text)]
-    return {"content": found, "refusal": None}
+    return [{**one(p, 0), "top_logprobs": [one(p + "'" * k, k) for k in range(most)]} for p in content.pieces(text)]
 
 
 def reply(turn: Turn) -> JSON:
     """The answer in one piece."""
     choices = []
     for i, answer in enumerate(turn.answers):
-        message: JSON = {"role": "assistant", "content": None if answer.calls else answer.text}
+        message: JSON = {"role": "assistant", "content": answer.text or None if answer.calls else answer.text}
+        if answer.refuses and turn.style.refusals:
+            message |= {"content": None, "refusal": answer.text}
         if answer.reasoning and turn.style.shows_reasoning:
             message["reasoning_content"] = answer.reasoning
         if answer.calls:
@@ -232,8 +238,9 @@ def steps(turn: Turn, index: int, answer: Answer, before: int = 0) -> Iterator[S
     """The answer as it is streamed, its output tokens counted from `before`."""
     calls = tool_calls(turn, answer)
     spoken = before
-    role: JSON = {"role": "assistant", "content": None if calls else ""}
-    single = len(calls) == 1 and not answer.reasoning
+    role: JSON = {"role": "assistant", "content": None if calls and not answer.text else ""}
+    single = len(calls) == 1 and not answer.reasoning and not answer.text
+    kind, name = ("refusal", "refusal") if answer.refuses and turn.style.refusals else ("text", "content")
     if not single:
         yield Step("role", index, role, spoken)
     for piece in content.pieces(answer.reasoning):
@@ -242,16 +249,21 @@ def steps(turn: Turn, index: int, answer: Answer, before: int = 0) -> Iterator[S
             yield Step("reasoning", index, {"reasoning_content": piece, "content": None}, spoken)
     for piece in content.pieces(answer.text):
         spoken += 1
-        yield Step("text", index, {"content": piece}, spoken)
-    for k, call in enumerate(calls):
-        spoken += 1
-        parts = [] if turn.style.whole_calls else list(fragments(call["function"]["arguments"]))
-        arguments = call["function"]["arguments"] if turn.style.whole_calls else ""
-        start = {"index": k, **call, "function": {**call["function"], "arguments": arguments}}
-        yield Step("tool", index, {**(role if single else {}), "tool_calls": [start]}, spoken)
-        for part in parts:
-            yield Step("tool", index, {"tool_calls": [{"index": k, "function": {"arguments": part}}]}, spoken)
+        yield Step(kind, index, {name: piece}, spoken)
+    pieces = [_call_pieces(turn, k, call) for k, call in enumerate(calls)]
+    for _, part in by_turns(pieces, turn.call.script.interleave):
+        spoken += "id" in part
+        yield Step("tool", index, {**(role if single and "id" in part else {}), "tool_calls": [part]}, spoken)
     yield Step("finish", index, {}, before + answer.output, turn.style.finish[answer.finish])
+
+
+def _call_pieces(turn: Turn, k: int, call: JSON) -> Iterator[JSON]:
+    """A call as it is streamed: its name, then its arguments; or both at once."""
+    function = call["function"]
+    whole = turn.style.whole_calls
+    yield {"index": k, **call, "function": {**function, "arguments": function["arguments"] if whole else ""}}
+    for part in () if whole else fragments(function["arguments"]):
+        yield {"index": k, "function": {"arguments": part}}
 
 
 def _events(turn: Turn) -> Iterator[bytes]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from typing import Any
 
+from gateway.sandbox import media
 from gateway.sandbox.answer import Prompt, Tool, Wish
 from gateway.sandbox.check import (
     ANY,
@@ -23,6 +26,8 @@ from gateway.sandbox.vendor import Refusal
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 PARTS = ("text", "image_url", "input_audio", "file", "refusal", "video_url")
+PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+NAME = re.compile(r"[a-zA-Z0-9_-]+")
 EFFORT = {"none": 0, "minimal": 2, "low": 4, "medium": 8, "high": 16, "xhigh": 24, "max": 32}
 
 # What all vendors of this dialect agree upon.
@@ -174,16 +179,34 @@ def _part(part: Any, path: str, prompt: Prompt) -> str:
         # The bare string is not OpenAI's, but known at several vendors.
         url = part.get("image_url")
         url = url.get("url") if isinstance(url, dict) else url
-        if not isinstance(url, str) or not url.startswith(("http://", "https://", "data:image/")):
-            raise Refusal(
-                "value",
-                f"Invalid '{path}.image_url.url'. Expected a valid URL, but got a value with an invalid format.",
-                f"{path}.image_url.url",
-            )
+        check_picture(url, f"{path}.image_url.url")
         prompt.image()
     elif not isinstance(part.get(kind), dict):
         raise Refusal("missing", f"Missing required parameter: '{path}.{kind}'.", f"{path}.{kind}")
     return ""
+
+
+def check_picture(url: Any, path: str) -> None:
+    """A web address, or a data URL of a picture that is one."""
+    if not isinstance(url, str) or not url.startswith(("http://", "https://", "data:image/")):
+        raise Refusal("value", f"Invalid '{path}'. Expected a valid URL, but got a value with an invalid format.", path)
+    if not url.startswith("data:"):
+        return
+    head, _, data = url.partition(",")
+    kind = head.removeprefix("data:").removesuffix(";base64")
+    try:
+        picture = base64.b64decode(data, validate=True)
+    except ValueError:
+        picture = b""
+    if not head.endswith(";base64") or not picture:
+        raise Refusal("value", f"Invalid '{path}'. Expected a base64-encoded data URL with an image MIME type.", path)
+    if kind not in PICTURES or media.kind_of(picture) not in (None, kind):
+        raise Refusal(
+            "value",
+            "You uploaded an unsupported image. Please make sure your image has of one the following formats: "
+            "['png', 'jpeg', 'gif', 'webp'].",
+            path,
+        )
 
 
 def read_tools(body: dict[str, Any]) -> list[Tool]:
@@ -199,6 +222,13 @@ def read_tools(body: dict[str, Any]) -> list[Tool]:
             {"name": Field(STR, required=True, least=1, most=64), "parameters": Field(OBJ), "description": Field(STR)},
             path=f"{path}.function.",
         )
+        if not NAME.fullmatch(function["name"]):
+            raise Refusal(
+                "value",
+                f"Invalid '{path}.function.name': string does not match pattern. Expected a string that matches the "
+                "pattern '^[a-zA-Z0-9_-]+$'.",
+                f"{path}.function.name",
+            )
         found.append(Tool(function["name"], function.get("parameters") or {}))
     return found
 

@@ -6,6 +6,7 @@ with the space before them, so that joining the pieces gives the text back.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -15,6 +16,7 @@ from typing import Any
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef"
 _PIECE = re.compile(rf"\s*(?:[{_CJK}]|[^\s{_CJK}]+)")
 _DEPTH = 6
+_SEAL = 24  # bytes
 
 
 def pieces(text: str) -> list[str]:
@@ -48,6 +50,26 @@ def letters(*parts: object, length: int = 24) -> str:
     alphabet = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghjkmnpqrstuvwxyz"
     raw = hashlib.shake_256(repr(parts).encode()).digest(length)
     return "".join(alphabet[byte % len(alphabet)] for byte in raw)
+
+
+def sealed(text: str, owner: str) -> str:
+    """The text in a form that only its owner takes back; the outside cannot make one."""
+    raw = text.encode()
+    return base64.b64encode(_seal(raw, owner) + raw).decode()
+
+
+def unsealed(data: str, owner: str) -> str | None:
+    """What was sealed for this owner; None: it was not, or was changed. The alphabet of URLs is taken too."""
+    try:
+        raw = base64.b64decode(data.replace("-", "+").replace("_", "/"), validate=True)
+    except ValueError:
+        return None
+    seal, text = raw[:_SEAL], raw[_SEAL:]
+    return text.decode() if seal == _seal(text, owner) else None
+
+
+def _seal(raw: bytes, owner: str) -> bytes:
+    return hashlib.sha256(b"sandbox|" + owner.encode() + b"|" + raw).digest()[:_SEAL]
 
 
 def vector(text: str, dimensions: int) -> list[float]:

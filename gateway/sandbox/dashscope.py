@@ -8,10 +8,18 @@ from typing import Any
 from aiohttp import web
 
 from gateway.sandbox import content, dashscope_compatible, dashscope_media, vectors
-from gateway.sandbox.answer import TOKENS_PER_IMAGE, Answer, Prompt, Wish, compose, fragments
+from gateway.sandbox.answer import TOKENS_PER_IMAGE, Answer, by_turns, compose, fragments
 from gateway.sandbox.call import Call, Handle, endpoint
-from gateway.sandbox.chat_request import read_messages, read_stops, read_tools
-from gateway.sandbox.check import BOOL, INT, LIST, NUM, OBJ, STR, Field, Fields, an_object, check
+from gateway.sandbox.check import BOOL, INT, LIST, STR, Field, an_object, check
+from gateway.sandbox.dashscope_request import (
+    PARAMETERS,
+    TOP,
+    check_path,
+    check_thinking,
+    read_prompt,
+    read_wish,
+    thinks_by_switch,
+)
 from gateway.sandbox.vendor import Refusal, Vendor, bearer
 
 IDS = ("ali",)
@@ -29,25 +37,7 @@ ERRORS = {
     "server": (500, "InternalError"),
     "overloaded": (503, "ServiceUnavailable"),
 }
-TOP: Fields = {"model": Field(STR, required=True), "input": Field(OBJ, required=True), "parameters": Field(OBJ)}
-PARAMETERS: Fields = {
-    "result_format": Field(STR, choices=("text", "message")),
-    "incremental_output": Field(BOOL),
-    "temperature": Field(NUM, least=0, most=1.99),
-    "top_p": Field(NUM, least=0, most=1),
-    "top_k": Field(INT, least=0),
-    "max_tokens": Field(INT, least=1),
-    "seed": Field(INT, least=0),
-    "stop": Field((str, list)),
-    "tools": Field(LIST),
-    "enable_thinking": Field(BOOL),
-    "thinking_budget": Field(INT, least=1),
-    "enable_search": Field(BOOL),
-    "n": Field(INT, least=1, most=4),
-    "repetition_penalty": Field(NUM, least=0),
-}
 FINISH = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "filter": "content_filter"}
-STREAM_ONLY = ("qwq", "qvq")
 
 
 def render(refusal: Refusal, request_id: str) -> tuple[int, JSON]:
@@ -76,67 +66,6 @@ def sse(number: int, value: JSON, status: int = 200) -> bytes:
     return f"id:{number}\nevent:{name}\n:HTTP_STATUS/{status}\ndata:{content.compact(value)}\n\n".encode()
 
 
-def _prompt(body: JSON, multimodal: bool) -> Prompt:
-    given = body["input"]
-    if isinstance(given.get("prompt"), str) and not multimodal:
-        return Prompt(said=given["prompt"], tokens=content.tokens(given["prompt"]))
-    messages = given.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise Refusal(
-            "missing", "Required parameter(s) missing or invalid, please check the request parameters.", "messages"
-        )
-    return read_messages([_message(m, f"messages[{i}]", multimodal) for i, m in enumerate(messages)])
-
-
-def _message(message: Any, path: str, multimodal: bool) -> JSON:
-    """A native message in the words of the OpenAI dialect, whose rules are then the same."""
-    given = an_object(message, path).get("content")
-    if not isinstance(given, list):
-        if multimodal and not isinstance(given, str):
-            raise Refusal("type", "Input should be a valid list: input.messages.content", f"{path}.content")
-        return dict(message)
-    parts: list[JSON] = []
-    for part in given:
-        if not isinstance(part, dict) or not set(part) & {"text", "image", "audio", "video"}:
-            raise Refusal("value", "Invalid content item: one of text, image, audio, video expected", f"{path}.content")
-        if isinstance(part.get("text"), str):
-            parts.append({"type": "text", "text": part["text"]})
-        elif "image" in part:
-            parts.append({"type": "image_url", "image_url": {"url": part["image"]}})
-    return {**message, "content": parts}
-
-
-def _wish(parameters: JSON) -> Wish:
-    tools = read_tools({"tools": parameters.get("tools")})
-    choice = parameters.get("tool_choice") or "auto"
-    if choice == "required":
-        raise Refusal("value", 'tool_choice is one of the strings that should be ["none", "auto"]', "tool_choice")
-    if isinstance(choice, dict):
-        choice = str((choice.get("function") or {}).get("name", "auto"))
-    thinking = parameters.get("enable_thinking") is True
-    return Wish(
-        tools=tools,
-        choice=choice,
-        parallel=parameters.get("parallel_tool_calls") is not False,
-        most=parameters.get("max_tokens"),
-        stops=read_stops({"stop": parameters.get("stop")}),
-        think=8 if thinking else 0,
-        schema={"type": "object", "properties": {"answer": {"type": "string"}}}
-        if (parameters.get("response_format") or {}).get("type") == "json_object"
-        else None,
-    )
-
-
-def check_thinking(call: Call, thinking: bool, stream: bool) -> None:
-    """Thinking models stream only."""
-    if thinking and not stream:
-        raise Refusal("value", "parameter.enable_thinking must be set to false for non-streaming calls")
-    if not stream and call.base_model.startswith(STREAM_ONLY):
-        raise Refusal(
-            "value", "This model only support stream mode, please enable the stream parameter to access the model. "
-        )
-
-
 class Turn:
     """One native call while it is answered."""
 
@@ -147,16 +76,18 @@ class Turn:
         check(parameters, PARAMETERS)
         if "no-such" in call.base_model:
             raise Refusal("model", "Model can not be found.")
-        check_thinking(call, parameters.get("enable_thinking") is True, streams(call))
-        if parameters.get("enable_thinking") and not parameters.get("incremental_output"):
+        model = call.base_model
+        check_path(model, multimodal)
+        thinking = check_thinking(model, parameters.get("enable_thinking"), streams(call))
+        if thinks_by_switch(model, thinking) and not parameters.get("incremental_output"):
             raise Refusal("value", 'parameter.incremental_output must be "true" when enable_thinking is true')
         self.call = call
         self.multimodal = multimodal
-        prompt = _prompt(body, multimodal)
+        prompt = read_prompt(body, multimodal)
         self.pictures = prompt.images
         if call.script.filter == "before":
             raise Refusal("filter", "Input data may contain inappropriate content.")
-        self.answer: Answer = compose(prompt, _wish(parameters), call.script)
+        self.answer: Answer = compose(prompt, read_wish(body, thinking), call.script)
         self.grows = not parameters.get("incremental_output")
         default = "message" if multimodal else "text"
         self.as_text = parameters.get("result_format", default) == "text" and not multimodal and not self.answer.calls
@@ -204,7 +135,7 @@ class Turn:
                 "index": k,
                 "id": self.call.id("call_", k),
                 "type": "function",
-                "function": {"name": one.name, "arguments": content.spaced(one.arguments)},
+                "function": {"name": one.name, "arguments": one.text(content.spaced)},
             }
             for k, one in enumerate(self.answer.calls)
         ]
@@ -222,13 +153,10 @@ class Turn:
         for piece in content.pieces(self.answer.text):
             spoken += 1
             yield piece, "", [], spoken
-        for call in self.tool_calls():
-            spoken += 1
-            for k, part in enumerate(fragments(call["function"]["arguments"])):
-                first = k == 0
-                function = {"name": call["function"]["name"], "arguments": part} if first else {"arguments": part}
-                # Later fragments have an empty id.
-                yield "", "", [{**call, "id": call["id"] if first else "", "function": function}], spoken
+        pieces = [_call_pieces(call) for call in self.tool_calls()]
+        for _, call in by_turns(pieces, self.call.script.interleave):
+            spoken += bool(call["id"])
+            yield "", "", [call], spoken
 
     def values(self) -> Iterator[JSON]:
         text = reasoning = ""
@@ -264,6 +192,16 @@ class Turn:
                 Refusal(kind, "An internal error has occured, please try again later."), self.call.request_id
             )
             yield sse(number, error, status)
+
+
+def _call_pieces(call: JSON) -> Iterator[JSON]:
+    """A call in fragments: the later ones have no name, and an empty id."""
+    function = call["function"]
+    for k, part in enumerate(list(fragments(function["arguments"])) or [""]):
+        if k == 0:
+            yield {**call, "function": {**function, "arguments": part}}
+        else:
+            yield {**call, "id": "", "function": {"arguments": part}}
 
 
 def generation(multimodal: bool) -> Handle:

@@ -9,9 +9,11 @@ from gateway.sandbox.call import Call, endpoint
 from gateway.sandbox.chat import JSON, Step, Style, Turn, handler, usage
 from gateway.sandbox.chat_request import COMMON
 from gateway.sandbox.check import BOOL, INT, NUM, Field
+from gateway.sandbox.dashscope_request import check_choice, check_thinking
 from gateway.sandbox.openai import models_routes
 from gateway.sandbox.openai import render as render_openai
 from gateway.sandbox.responses_request import FIELDS
+from gateway.sandbox.script import split_model
 from gateway.sandbox.vendor import Refusal, Vendor, bearer
 
 MODELS = ("qwen-plus", "qwen-max", "qwen3-32b", "text-embedding-v4")
@@ -38,16 +40,13 @@ def headers(request_id: str) -> dict[str, str]:
 
 def _check(call: Call) -> None:
     body = call.body
-    if body.get("tool_choice") == "required":
-        raise Refusal("value", 'tool_choice is one of the strings that should be ["none", "auto"]', "tool_choice")
-    if body.get("enable_thinking") is True and not body.get("stream"):
-        raise Refusal(
-            "value", "parameter.enable_thinking must be set to false for non-streaming calls", "enable_thinking"
-        )
-    if call.base_model.startswith(("qwq", "qvq")) and not body.get("stream"):
-        raise Refusal(
-            "value", "This model only support stream mode, please enable the stream parameter to access the model. "
-        )
+    thinking = check_thinking(call.base_model, body.get("enable_thinking"), bool(body.get("stream")))
+    check_choice(body.get("tool_choice"), thinking)
+
+
+def _think(body: JSON) -> int:
+    """By `enable_thinking`, or by the model."""
+    return 8 if check_thinking(split_model(body["model"])[0], body.get("enable_thinking"), True) else 0
 
 
 def _chunk(turn: Turn, step: Step, chunk: JSON) -> JSON:
@@ -72,6 +71,7 @@ STYLE = Style(
         "thinking_budget": Field(INT, least=1),
     },
     check=_check,
+    think=_think,
     chunk=_chunk,
     usage=_usage,
     reply=lambda turn, reply: reply | {"system_fingerprint": None},

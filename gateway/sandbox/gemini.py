@@ -13,7 +13,9 @@ from gateway.sandbox import content, gemini_openai, media
 from gateway.sandbox.answer import Answer, compose
 from gateway.sandbox.call import Call, Handle, endpoint
 from gateway.sandbox.check import an_object
-from gateway.sandbox.gemini_request import camel, invalid, read, signature
+from gateway.sandbox.gemini_models import model_of
+from gateway.sandbox.gemini_request import camel, invalid, signature
+from gateway.sandbox.gemini_rules import read
 from gateway.sandbox.vendor import Refusal, Vendor, is_bad
 
 IDS = ("gemini",)
@@ -97,9 +99,8 @@ def _model(call: Call) -> str:
     return call.base_model
 
 
-def _thoughtful(model: str) -> bool:
-    """Gemini 3 and later: thinking levels, and signatures that are checked."""
-    return model.startswith("gemini-") and model[7:8].isdigit() and int(model[7:8]) >= 3
+def _owner(call: Call) -> str:
+    return f"{call.vendor.id}|{call.account}"
 
 
 def _usage(answer: Answer, spoken: int, thought: int, image: bool) -> JSON:
@@ -130,11 +131,13 @@ class Turn:
         self.call = call
         model = _model(call)
         body = camel(call.body)
-        prompt, wish, config, self.shown = read(body, call.vendor.id, _thoughtful(model))
+        facts = model_of(model)
+        prompt, wish, config, self.shown = read(body, _owner(call), facts)
         self.answer = compose(prompt, wish, call.script)
         self.said = prompt.said
         self.image = "IMAGE" in (config.get("responseModalities") or []) or "image" in model
-        self.thoughtful = _thoughtful(model)
+        self.signs = bool(facts.levels)
+        self.logprobs = config.get("logprobs") or 0 if config.get("responseLogprobs") else None
         self.count = config.get("candidateCount") or 1
         self.blocked = call.script.filter == "before"
 
@@ -149,22 +152,46 @@ class Turn:
             spoken += 1
             yield {"text": piece}, spoken, thought
         if self.image and self.answer.finish == "stop":
-            data = media.png(self.said, 1024, 1024, self.call.script.size or 0)
-            yield {"inlineData": {"mimeType": "image/png", "data": base64.b64encode(data).decode()}}, spoken, thought
+            data = base64.b64encode(media.png(self.said, 1024, 1024, self.call.script.size or 0)).decode()
+            inline = {"inlineData": {"mimeType": "image/png", "data": data}}
+            yield {"text": data} if self.call.script.text_image else inline, spoken, thought
         if self.answer.calls:
             spoken = self.answer.output - content.tokens(self.answer.reasoning) if not self.answer.zero else 0
-        for k, one in enumerate(self.answer.calls):
-            part: JSON = {"functionCall": {"name": one.name, "args": one.arguments}}
-            if self.thoughtful:
-                part["functionCall"]["id"] = self.call.id("", k, length=8)
-                if k == 0:
-                    part["thoughtSignature"] = signature(one.name, self.call.vendor.id)
-            yield part, spoken, thought
+        for k in range(len(self.answer.calls)):
+            yield self._call(k), spoken, thought
+        if self.call.script.late_signature:
+            name = self.answer.calls[0].name if self.answer.calls else ""
+            yield {"text": "", "thoughtSignature": signature(name, _owner(self.call))}, spoken, thought
+
+    def _call(self, k: int) -> JSON:
+        one = self.answer.calls[k]
+        part: JSON = {"functionCall": {"name": one.name, "args": one.arguments}}
+        if one.said == "":
+            del part["functionCall"]["args"]
+        if self.signs:
+            part["functionCall"]["id"] = self.call.id("", k, length=8)
+            if k == 0 and not self.call.script.late_signature:
+                part["thoughtSignature"] = signature(one.name, _owner(self.call))
+        return part
+
+    def _logprobs(self, parts: list[JSON]) -> JSON:
+        """The tokens of the texts in these parts, and how likely they were."""
+        words = [p for part in parts if not part.get("thought") for p in content.pieces(part.get("text", ""))]
+        chosen = [{"token": word, "tokenId": i, "logProbability": -0.01} for i, word in enumerate(words)]
+        others = [
+            {"candidates": [{"token": word + "'" * k, "tokenId": k, "logProbability": round(-0.01 - 0.5 * k, 2)}
+                            for k in range(self.logprobs or 0)]}
+            for word in words
+        ]  # fmt: skip
+        result = {"chosenCandidates": chosen, **({"topCandidates": others} if self.logprobs else {})}
+        return {"avgLogprobs": -0.01, "logprobsResult": result}
 
     def chunk(self, parts: list[JSON], spoken: int, thought: int, last: bool) -> JSON:
         candidate: JSON = {"content": {"parts": parts, "role": "model"}, "index": 0}
         if not parts:
             del candidate["content"]["parts"]
+        if self.logprobs is not None:
+            candidate |= self._logprobs(parts)
         if last:
             candidate["finishReason"] = FINISH[self.answer.finish]
             if self.answer.calls:
@@ -188,7 +215,7 @@ class Turn:
         texts: dict[bool, str] = {}
         others = []
         for part, _, _ in found:
-            if "text" in part:
+            if "text" in part and "thoughtSignature" not in part and not self._shows(part):
                 thought = part.get("thought", False)
                 texts[thought] = texts.get(thought, "") + part["text"]
             else:
@@ -199,6 +226,10 @@ class Turn:
         first = value["candidates"][0]
         value["candidates"] = [{**first, "index": i} for i in range(self.count)]
         return value
+
+    def _shows(self, part: JSON) -> bool:
+        """Whether a text part is a picture in disguise: that is a part of its own."""
+        return self.call.script.text_image and part["text"].startswith("iVBOR")
 
     def chunks(self) -> Iterator[JSON]:
         if self.blocked:
@@ -246,7 +277,7 @@ async def count(call: Call) -> web.StreamResponse:
     _model(call)
     body = camel(call.body)
     inner = body.get("generateContentRequest") or body
-    prompt, wish, _, _ = read(inner, call.vendor.id, False)
+    prompt, wish, _, _ = read(inner, _owner(call), model_of(call.base_model))
     total = compose(prompt, wish, call.script).input
     return await call.json({"totalTokens": total, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": total}]})
 

@@ -109,11 +109,20 @@ def _split(turn: Turn) -> bool:
     return turn.body.get("reasoning_split") is True or "chatcompletion_v2" in turn.call.request.path
 
 
+def _details(text: str) -> list[JSON]:
+    """The same reasoning once more, in the form of other vendors."""
+    return [
+        {"type": "reasoning.text", "id": "reasoning-text-1", "format": "MiniMax-response-v1", "index": 0, "text": text}
+    ]
+
+
 def _finished(turn: Turn, value: JSON) -> JSON:
     for choice in value["choices"]:
         message = choice["message"]
         del choice["logprobs"]
         message |= {"name": "MiniMax AI", "audio_content": ""}
+        if message.get("reasoning_content") and turn.body.get("reasoning_split"):
+            message["reasoning_details"] = _details(message["reasoning_content"])
         if message.get("reasoning_content") and not _split(turn):
             message["content"] = f"<think>\n{message.pop('reasoning_content')}\n</think>\n\n{message['content'] or ''}"
     flags = FLAGS | ({"output_sensitive": True, "output_sensitive_type": 1} if turn.answer.finish == "filter" else {})
@@ -137,6 +146,8 @@ def _chunk(turn: Turn, step: Step, chunk: JSON) -> JSON:
             delta["content"] = "<think>\n" * first + text + "\n</think>\n\n" * last
     elif step.kind == "reasoning":
         delta["content"] = ""
+        if turn.body.get("reasoning_split"):
+            delta["reasoning_details"] = _details(delta["reasoning_content"])
     choice["delta"] = delta
     return chunk | {"usage": NO_USAGE, **FLAGS}
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 from aiohttp import web
 
 from gateway.sandbox import anthropic
 from gateway.sandbox.call import Call, endpoint
 from gateway.sandbox.chat import JSON, Step, Style, Turn, handler, usage
 from gateway.sandbox.chat_request import COMMON, read_messages
-from gateway.sandbox.check import LIST, NUM, STR, Field, check, known_model
+from gateway.sandbox.check import LIST, NUM, OBJ, STR, Field, check, known_model
 from gateway.sandbox.openai import models_routes
 from gateway.sandbox.vendor import Refusal, Vendor, bearer
 
 IDS = ("moonshot",)
 MODELS = ("kimi-k2.5", "kimi-k2-turbo-preview", "moonshot-v1-8k")
+_THINKS = re.compile(r"kimi-k(?:2\.[5-9]|[3-9])")
 ERRORS = {
     "invalid": (400, "invalid_request_error"),
     "filter": (400, "content_filter"),
@@ -36,9 +39,28 @@ def headers(request_id: str) -> dict[str, str]:
     return {"Msh-Request-Id": request_id, "X-Msh-Trace-Id": request_id}
 
 
+def _thinks(body: JSON) -> bool:
+    """K2.5 and later think unless told not to, the -thinking models always, others never."""
+    model = str(body.get("model"))
+    asked = (body.get("thinking") or {}).get("type")
+    return "thinking" in model or _THINKS.match(model) is not None and asked != "disabled"
+
+
 def _check(call: Call) -> None:
-    if call.body.get("tool_choice") == "required":
+    body = call.body
+    if body.get("tool_choice") == "required":
         raise Refusal("value", "tool_choice 'required' is not supported", "tool_choice")
+    if not _thinks(body):
+        return
+    if isinstance(body.get("tool_choice"), dict):
+        raise Refusal("value", "tool_choice 'specified' is incompatible with thinking enabled", "tool_choice")
+    for i, message in enumerate(body["messages"]):
+        if isinstance(message, dict) and message.get("tool_calls") and not message.get("reasoning_content"):
+            raise Refusal(
+                "history",
+                f"thinking is enabled but reasoning_content is missing in assistant tool call message at index {i}",
+                "messages",
+            )
 
 
 def _usage(turn: Turn, output: int) -> JSON:
@@ -61,10 +83,12 @@ STYLE = Style(
     fields=COMMON
     | {
         "temperature": Field(NUM, least=0, most=1),
+        "thinking": Field(OBJ),
         "n": Field((int,), least=1, most=5),
         "stop": Field((str, list), most=5),
     },
     check=_check,
+    think=lambda body: 8 if _thinks(body) else 0,
     usage=_usage,
     chunk=_chunk,
     tool_id=lambda turn, k, name: f"{name}:{k}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from gateway.sandbox.chat import DONE, JSON, Step, Style, Turn, handler, sse
 from gateway.sandbox.chat import usage as common_usage
 from gateway.sandbox.chat_request import COMMON, EFFORT, OPENAI, read_stops
 from gateway.sandbox.check import ANY, INT, STR, Field, Fields, check, known_model
+from gateway.sandbox.openai_rules import check_chat
 from gateway.sandbox.vendor import Refusal, Vendor, bearer
 
 IDS = ("openai",)
@@ -31,7 +31,6 @@ MODELS = (
     "gpt-4o-mini-transcribe",
     "whisper-1",
 )
-_REASONS = re.compile(r"o\d|gpt-[5-9]")
 # kind: status, type, code
 ERRORS: dict[str, tuple[int, str, str | None]] = {
     "invalid": (400, "invalid_request_error", None),
@@ -39,6 +38,7 @@ ERRORS: dict[str, tuple[int, str, str | None]] = {
     "missing": (400, "invalid_request_error", "missing_required_parameter"),
     "type": (400, "invalid_request_error", "invalid_type"),
     "value": (400, "invalid_request_error", "invalid_value"),
+    "unknown": (400, "invalid_request_error", "unknown_parameter"),
     "unsupported": (400, "invalid_request_error", "unsupported_parameter"),
     "filter": (400, "invalid_request_error", "content_policy_violation"),
     "auth": (401, "invalid_request_error", "invalid_api_key"),
@@ -47,6 +47,7 @@ ERRORS: dict[str, tuple[int, str, str | None]] = {
     "permission": (403, "invalid_request_error", "unsupported_country_region_territory"),
     "model": (404, "invalid_request_error", "model_not_found"),
     "path": (404, "invalid_request_error", None),
+    "sealed": (400, "invalid_request_error", "invalid_encrypted_content"),
     "previous": (400, "invalid_request_error", "previous_response_not_found"),
     "conflict": (409, "invalid_request_error", "conflict"),
     "rate": (429, "requests", "rate_limit_exceeded"),
@@ -77,27 +78,6 @@ def headers(request_id: str) -> dict[str, str]:
     }
 
 
-def _check(call: Call) -> None:
-    body = call.body
-    if not _REASONS.match(call.base_model):
-        return
-    if body.get("max_tokens") is not None:
-        raise Refusal(
-            "unsupported",
-            "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
-            "'max_completion_tokens' instead.",
-            "max_tokens",
-        )
-    for name in ("temperature", "top_p"):
-        if body.get(name) not in (None, 1):
-            raise Refusal(
-                "value",
-                f"Unsupported value: '{name}' does not support {body[name]} with this model. Only the "
-                "default (1) value is supported.",
-                name,
-            )
-
-
 def _usage(turn: Turn, output: int) -> JSON:
     value = common_usage(turn, output)
     value["prompt_tokens_details"] |= {"audio_tokens": 0, "cache_write_tokens": 0}
@@ -111,7 +91,7 @@ def _usage(turn: Turn, output: int) -> JSON:
 
 def _reply(turn: Turn, reply: JSON) -> JSON:
     for choice in reply["choices"]:
-        choice["message"] |= {"refusal": None, "annotations": []}
+        choice["message"] = {"refusal": None, **choice["message"], "annotations": []}
     return reply | {"service_tier": "default", "system_fingerprint": "fp_sandbox"}
 
 
@@ -129,7 +109,8 @@ def _chunk(turn: Turn, step: Step, chunk: JSON) -> JSON:
 STYLE = Style(
     fields=OPENAI,
     strict=True,
-    check=_check,
+    check=lambda call: check_chat(call.body, call.base_model),
+    refusals=True,
     usage=_usage,
     reply=_reply,
     chunk=_chunk,

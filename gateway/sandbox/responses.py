@@ -9,10 +9,11 @@ from typing import Any
 from aiohttp import web
 
 from gateway.sandbox import content
-from gateway.sandbox.answer import Answer, compose, fragments
+from gateway.sandbox.answer import Answer, by_turns, compose, fragments
 from gateway.sandbox.call import Call, endpoint
+from gateway.sandbox.chat import token_logprobs
 from gateway.sandbox.check import Fields, check, known_model
-from gateway.sandbox.responses_request import FIELDS, read_input, read_wish
+from gateway.sandbox.responses_request import FIELDS, Reader, check_openai, items_of, owner, read_wish
 from gateway.sandbox.vendor import Refusal, Vendor
 
 JSON = dict[str, Any]
@@ -51,6 +52,40 @@ class Variant:
     done: bytes = b""
 
 
+class Memory:
+    """What one account's responses were made of: responses by their id, and single items by theirs."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self._prefix = f"{owner(call.vendor.id, call.account)}|"
+
+    def keep(self, response: JSON, before: list[JSON]) -> None:
+        items = [*before, *items_of(self.call.body)]
+        self.call.keep(self._prefix + response["id"], {"response": response, "input": items})
+        for item in response["output"]:
+            self.call.keep(self._prefix + item["id"], item)
+
+    def kept(self, ident: str) -> Any:
+        return self.call.kept(self._prefix + ident)
+
+    def forget(self, ident: str) -> None:
+        self.call.keep(self._prefix + ident, None)
+
+    def before(self) -> list[JSON]:
+        """The conversation up to the response that this one follows."""
+        previous = self.call.body.get("previous_response_id")
+        if not previous:
+            return []
+        found = self.kept(previous)
+        if found is None:
+            raise Refusal("previous", f"Previous response with id '{previous}' not found.", "previous_response_id")
+        return [*found["input"], *found["response"]["output"]]
+
+
+def _reader(call: Call, strict: bool) -> Reader:
+    return Reader(owner(call.vendor.id, call.account), strict, Memory(call).kept)
+
+
 OPENAI = Variant(FIELDS, strict=True, obfuscates=True)
 
 
@@ -66,15 +101,23 @@ def _items(call: Call, answer: Answer) -> list[JSON]:
             }
         )
         if "reasoning.encrypted_content" in (call.body.get("include") or []):
-            items[0]["encrypted_content"] = content.letters(answer.reasoning, "sealed", length=64)
+            items[0]["encrypted_content"] = content.sealed(answer.reasoning, owner(call.vendor.id, call.account))
     if answer.text or not answer.calls:
+        part: JSON = {
+            "type": "output_text",
+            "text": answer.text,
+            "annotations": [],
+            "logprobs": _logprobs(call, answer),
+        }
+        if answer.refuses:
+            part = {"type": "refusal", "refusal": answer.text}
         items.append(
             {
                 "id": call.id("msg_"),
                 "type": "message",
                 "status": "completed",
                 "role": "assistant",
-                "content": [{"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}],
+                "content": [part],
             }
         )
     for k, one in enumerate(answer.calls):
@@ -85,10 +128,16 @@ def _items(call: Call, answer: Answer) -> list[JSON]:
                 "status": "completed",
                 "call_id": call.id("call_", k),
                 "name": one.name,
-                "arguments": content.compact(one.arguments),
+                "arguments": one.text(),
             }
         )
     return items
+
+
+def _logprobs(call: Call, answer: Answer) -> list[JSON]:
+    if "message.output_text.logprobs" not in (call.body.get("include") or []):
+        return []
+    return token_logprobs(answer.text, call.body.get("top_logprobs") or 0)
 
 
 def _envelope(call: Call, variant: Variant) -> JSON:
@@ -142,18 +191,17 @@ def handler(variant: Variant) -> Callable[[Call], Any]:
         body = call.body
         check(body, variant.fields, variant.strict)
         known_model(call.base_model)
-        previous = body.get("previous_response_id")
-        if previous and call.kept(previous) is None:
-            raise Refusal("previous", f"Previous response with id '{previous}' not found.", "previous_response_id")
-        prompt = read_input(body)
+        if variant.strict:
+            check_openai(body, call.base_model)
+        memory = Memory(call)
+        before = memory.before()
+        prompt = _reader(call, variant.strict).read(body, before)
         if call.script.filter == "before":
             raise Refusal("filter", "Your request was rejected as a result of our safety system.")
         answer = compose(prompt, read_wish(body), call.script)
-        if previous:
-            answer.input += call.kept(previous)["usage"]["total_tokens"] if call.kept(previous)["usage"] else 0
         response = _finished(call, variant, answer)
         if response["store"]:
-            call.keep(response["id"], response)
+            memory.keep(response, before)
         if not body.get("stream"):
             return await call.json(response)
         return await call.events(_events(call, variant, response), tail=variant.done)
@@ -187,8 +235,14 @@ def _named(call: Call, variant: Variant, response: JSON) -> Iterator[tuple[str, 
     start = _envelope(call, variant)
     yield "response.created", {"response": start}
     yield "response.in_progress", {"response": start}
+    calls: list[Iterator[tuple[str, JSON]]] = []
     for index, item in enumerate(response["output"]):
-        yield from _ITEMS[item["type"]](index, item)
+        events = _ITEMS[item["type"]](index, item)
+        if item["type"] == "function_call":
+            calls.append(events)
+        else:
+            yield from events
+    yield from (event for _, event in by_turns(calls, call.script.interleave))
     yield f"response.{response['status']}", {"response": response}
 
 
@@ -201,15 +255,25 @@ def _item(index: int, item: JSON, empty: JSON, inner: Iterator[tuple[str, JSON]]
 def _message(index: int, item: JSON) -> Iterator[tuple[str, JSON]]:
     part = item["content"][0]
     at = {"item_id": item["id"], "output_index": index, "content_index": 0}
+    if part["type"] == "refusal":
+        return _item(index, item, {"content": []}, _refusal(at, part))
 
     def inner() -> Iterator[tuple[str, JSON]]:
-        yield "response.content_part.added", {**at, "part": {**part, "text": ""}}
-        for piece in content.pieces(part["text"]):
-            yield "response.output_text.delta", {**at, "delta": piece, "logprobs": []}
-        yield "response.output_text.done", {**at, "text": part["text"], "logprobs": []}
+        yield "response.content_part.added", {**at, "part": {**part, "text": "", "logprobs": []}}
+        for k, piece in enumerate(content.pieces(part["text"])):
+            yield "response.output_text.delta", {**at, "delta": piece, "logprobs": part["logprobs"][k : k + 1]}
+        yield "response.output_text.done", {**at, "text": part["text"], "logprobs": part["logprobs"]}
         yield "response.content_part.done", {**at, "part": part}
 
     return _item(index, item, {"content": []}, inner())
+
+
+def _refusal(at: JSON, part: JSON) -> Iterator[tuple[str, JSON]]:
+    yield "response.content_part.added", {**at, "part": {**part, "refusal": ""}}
+    for piece in content.pieces(part["refusal"]):
+        yield "response.refusal.delta", {**at, "delta": piece}
+    yield "response.refusal.done", {**at, "refusal": part["refusal"]}
+    yield "response.content_part.done", {**at, "part": part}
 
 
 def _reasoning(index: int, item: JSON) -> Iterator[tuple[str, JSON]]:
@@ -246,25 +310,43 @@ _ITEMS: dict[str, Callable[[int, JSON], Iterator[tuple[str, JSON]]]] = {
 
 def _stored(call: Call) -> JSON:
     key = call.request.match_info["id"]
-    found = call.kept(key)
-    if found is None:
+    found = Memory(call).kept(key)
+    if found is None or "response" not in found:
         raise Refusal("model", f"Response with id '{key}' not found.", "id", 404)
     return dict(found)
 
 
 async def _get(call: Call) -> web.StreamResponse:
-    return await call.json(_stored(call))
+    return await call.json(_stored(call)["response"])
+
+
+def _told(item: JSON) -> JSON:
+    """An input item as it is listed: a text is a part, too."""
+    said = item.get("content")
+    if not isinstance(said, str):
+        return item
+    part: JSON = {"type": "input_text", "text": said}
+    if item.get("role") == "assistant":
+        part = {"type": "output_text", "text": said, "annotations": [], "logprobs": []}
+    return {"type": "message", **item, "status": "completed", "content": [part]}
+
+
+async def _input_items(call: Call) -> web.StreamResponse:
+    items = [{"id": call.id("msg_", k), **_told(item)} for k, item in enumerate(_stored(call)["input"])]
+    ends = {"first_id": items[0]["id"], "last_id": items[-1]["id"]} if items else {"first_id": None, "last_id": None}
+    return await call.json({"object": "list", "data": items[::-1], "has_more": False, **ends})
 
 
 async def _delete(call: Call) -> web.StreamResponse:
-    found = _stored(call)
-    call.keep(found["id"], None)
+    found = _stored(call)["response"]
+    Memory(call).forget(found["id"])
     return await call.json({"id": found["id"], "object": "response", "deleted": True})
 
 
 async def _input_tokens(call: Call) -> web.StreamResponse:
     check(call.body, {name: field for name, field in FIELDS.items() if name in ("input", "model")})
-    answer = compose(read_input(call.body), read_wish(call.body), call.script)
+    prompt = _reader(call, call.vendor.id == "openai").read(call.body, Memory(call).before())
+    answer = compose(prompt, read_wish(call.body), call.script)
     return await call.json({"object": "response.input_tokens", "input_tokens": answer.input})
 
 
@@ -273,5 +355,6 @@ def routes(vendor: Vendor, path: str, variant: Variant = OPENAI) -> list[web.Rou
         web.post(path, endpoint(vendor, handler(variant))),
         web.post(path + "/input_tokens", endpoint(vendor, _input_tokens)),
         web.get(path + "/{id}", endpoint(vendor, _get)),
+        web.get(path + "/{id}/input_items", endpoint(vendor, _input_items)),
         web.delete(path + "/{id}", endpoint(vendor, _delete)),
     ]

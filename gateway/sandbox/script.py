@@ -42,6 +42,14 @@ class Script:
     cached: int = 0
     think: int | None = None
     tools: int | None = None
+    talk: bool = False
+    interleave: bool = False
+    empty_args: bool = False
+    bad_args: bool = False
+    refuse_text: bool = False
+    redacted: bool = False
+    late_signature: bool = False
+    text_image: bool = False
     fault: str | None = None
     gzip: bool = False
     br: bool = False
@@ -118,6 +126,14 @@ DIRECTIVES: dict[str, Directive] = {
     "cached": Directive("N", "reports so many prompt tokens as read from the cache", _count),
     "think": Directive("N", "reasoning text of N tokens (default 8)", _between(0, 1 << 40, "8")),
     "tools": Directive("N", "N parallel calls of the declared tools; 0 none", _count),
+    "talk": Directive("", "text before the calls, where else there are only calls", _flag),
+    "interleave": Directive("", "fragments of parallel calls by turns, where calls have an index", _flag),
+    "empty_args": Directive("", "calls without arguments: empty text, or what the dialect has for none", _flag),
+    "bad_args": Directive("", "arguments that are no JSON, where they are text", _flag),
+    "refuse_text": Directive("", "the model's own words for a refusal, in the dialect's field for them", _flag),
+    "redacted": Directive("", "Anthropic: redacted thinking before the rest", _flag),
+    "late_signature": Directive("", "Gemini: the thought signature in an empty text part behind the rest", _flag),
+    "text_image": Directive("", "Gemini: pictures as base64 in text parts", _flag),
     "fault": Directive(
         "bad_json or bad_chunk",
         "breaks the body's JSON, or the chunked framing after two events",

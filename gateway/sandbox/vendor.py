@@ -16,6 +16,8 @@ GROUPS = {
     "missing": "invalid",
     "type": "invalid",
     "value": "invalid",
+    "schema": "value",
+    "sealed": "invalid",
     "unknown": "invalid",
     "history": "invalid",
     "unsupported": "invalid",

@@ -163,7 +163,7 @@ async def test_all_forms_of_keys_and_names(sandbox: Running) -> None:
             {"contents": [{"parts": [{"functionResponse": {"name": "f", "response": {}}}]}]},
             KEY,
             400,
-            "number of function response parts",
+            "immediately after a function call turn",
         ),
     ],
 )

@@ -169,16 +169,18 @@ async def test_legacy_completions(client: AsyncOpenAI) -> None:
 
 
 async def test_responses_plain_stored_and_continued(client: AsyncOpenAI) -> None:
-    first = await client.responses.create(model="gpt-4o", input="hello", reasoning={"effort": "low"})
+    first = await client.responses.create(model="gpt-5", input="hello", reasoning={"effort": "low"})
     assert first.status == "completed"
     assert first.output_text == "You said: hello"
     assert [item.type for item in first.output] == ["reasoning", "message"]
     assert (await client.responses.retrieve(first.id)).output_text == first.output_text
-    second = await client.responses.create(model="gpt-4o", input="more", previous_response_id=first.id)
+    second = await client.responses.create(model="gpt-5", input="more", previous_response_id=first.id)
     assert second.previous_response_id == first.id
     assert second.usage is not None
-    assert first.usage is not None
-    assert second.usage.input_tokens > first.usage.total_tokens
+    # two turns of the user, and what was said between them: three messages and five words
+    assert second.usage.input_tokens == 8
+    items = (await client.responses.input_items.list(second.id)).data
+    assert [item.type for item in items] == ["message", "message", "reasoning", "message"]
     await client.responses.delete(first.id)
     with pytest.raises(openai.NotFoundError):
         await client.responses.retrieve(first.id)
