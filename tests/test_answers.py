@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.dialects import answers, reader_for
+from gateway.dialects import reader_for
 from gateway.dialects.answers import judge
 from gateway.dialects.estimate import estimate_text
+from gateway.dialects.judging import chat as chats
 from gateway.types import Usage
 from tests.test_usage_fixtures import FIXTURES, body_of
 
@@ -356,13 +357,13 @@ CHOICES = st.lists(st.fixed_dictionaries({}, optional={
 @settings(max_examples=300, deadline=None)
 def test_the_patient_reader_says_the_same(choices: Any, usage: Any) -> None:
     body = as_bytes({"choices": choices, "usage": usage})
-    found, value = answers.patient_chat(body)
-    usual = answers.decode_chat(body)
+    found, value = chats.patient_chat(body)
+    usual = chats.decode_chat(body)
     assert value == json.loads(body)
     assert found is not None
     assert found.usage == usual.usage
     assert found.choices is not None
     assert usual.choices is not None
-    assert answers.read_reasons(found.choices) == answers.read_reasons(usual.choices)
-    assert [answers.finished(each) for each in found.choices] == [answers.finished(each) for each in usual.choices]
-    assert answers.usage_fields(found, found.choices) == answers.usage_fields(usual, usual.choices)
+    assert chats.read_reasons(found.choices) == chats.read_reasons(usual.choices)
+    assert [chats.finished(each) for each in found.choices] == [chats.finished(each) for each in usual.choices]
+    assert chats.usage_fields(found, found.choices) == chats.usage_fields(usual, usual.choices)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.dialects.edit import FORM, canonical, rewritten
+from gateway.dialects.edit import FORM, canonical, quirked, rewritten
 from gateway.dialects.members import members
 from gateway.dialects.request import Peek, peek
 from gateway.providers import Quirks
@@ -250,3 +250,9 @@ def test_what_has_no_canonical_form_stands_for_itself() -> None:
 def test_more_may_be_left_out() -> None:
     body = '{"model":"a","messages":[{"content":"x"}],"stream":true,"seed":1}'
     assert json.loads(key(body, ignore=FORM | {"messages"})) == {"model": "a", "seed": 1}
+
+
+def test_a_converted_body_gets_the_vendors_quirks() -> None:
+    body = b'{"model":"m","max_tokens":9000,"seed":3}'
+    quirks = Quirks(rename={"max_tokens": "limit"}, drop=("seed",), set={"flavour": 1}, clamp={"limit": (None, 100)})
+    assert json.loads(quirked(body, quirks)) == {"model": "m", "limit": 100, "flavour": 1}

@@ -15,13 +15,15 @@ import msgspec
 from msgspec import Raw
 
 from gateway.dialects.members import HEAD, Members, members
-from gateway.dialects.request import Peek, asks_usage
+from gateway.dialects.request import Peek, asks_usage, names_in_path
 
 # The form of an answer, which is no part of the question.
 FORM = frozenset({"stream", "stream_options"})
 _LARGEST_CANONICAL = 1 << 20  # decoded it may take thirty times as much
 
 _encode = msgspec.json.Encoder().encode
+_text = msgspec.json.Decoder(str).decode
+_items = msgspec.json.Decoder(list[Raw]).decode
 _number = msgspec.json.Decoder(int | float | None).decode
 _ASKS_USAGE = b'{"include_usage":true}'
 _ASKS_USAGE_LAST = b',"stream_options":' + _ASKS_USAGE + b"}"
@@ -42,6 +44,8 @@ class Quirks(Protocol):
 
 def rewritten(peek: Peek, model: str, ask_usage: bool = False, quirks: Quirks | None = None) -> bytes:
     """The body for a vendor that calls the model so. `ask_usage`: a stream is to tell its usage."""
+    if names_in_path(peek.surface):
+        return _renamed_within(peek, model, quirks)
     if quirks is None and (body := _plainly(peek, model, ask_usage)) is not None:
         return body
     edit = _Edit(peek.members)
@@ -51,6 +55,13 @@ def rewritten(peek: Peek, model: str, ask_usage: bool = False, quirks: Quirks | 
         _ask_usage(edit)
     if quirks is not None:
         _apply(quirks, edit)
+    return edit.body()
+
+
+def quirked(body: bytes, quirks: Quirks) -> bytes:
+    """A converted body as the vendor wants it."""
+    edit = _Edit(members(body))
+    _apply(quirks, edit)
     return edit.body()
 
 
@@ -69,6 +80,45 @@ def _plainly(peek: Peek, model: str, ask_usage: bool) -> bytes | None:
     elif asks and peek.members.style is None:
         return None
     return body[:-1] + _ASKS_USAGE_LAST if asks else body
+
+
+def _renamed_within(peek: Peek, model: str, quirks: Quirks | None) -> bytes:
+    """The same where the path names the model: Gemini's bodies may name it again, as `models/NAME`, in three places."""
+    edit = _Edit(peek.members)
+    if model != peek.model and peek.body.find(b'"model"') >= 0:
+        _rename(edit, model)
+        for name in ("generateContentRequest", "generate_content_request"):
+            if edit.holds(name, b"{"):
+                edit.put(name, _named(edit.values[name], model))
+        if edit.holds("requests", b"["):
+            edit.put("requests", _items_named(bytes(edit.values["requests"]), model))
+    if quirks is not None:
+        _apply(quirks, edit)
+    return edit.body()
+
+
+def _rename(edit: _Edit, model: str) -> None:
+    if edit.holds("model", b'"'):
+        prefix = "models/" if _text(edit.values["model"]).startswith("models/") else ""
+        edit.put("model", _encode(prefix + model))
+
+
+def _named(request: Raw | bytes, model: str) -> bytes:
+    """An object within the body, with another model."""
+    inner = _Edit(members(bytes(request)))
+    _rename(inner, model)
+    return inner.body()
+
+
+def _items_named(items: bytes, model: str) -> bytes:
+    """A list of such objects; what stands between them stays."""
+    pieces: list[bytes] = []
+    at = 0
+    for item in map(bytes, _items(items)):
+        start = items.index(item, at)  # at most a comma and blanks away
+        pieces += (items[at:start], _named(item, model))
+        at = start + len(item)
+    return b"".join(pieces) + items[at:]
 
 
 def canonical(peek: Peek, ignore: Collection[str] = FORM) -> bytes:
@@ -120,6 +170,11 @@ class _Edit:
             return self._members.body
         pieces = [piece for name, head in self._heads.items() for piece in (head, self.values[name])]
         return b"".join(pieces or [b"{"]) + self._tail
+
+    def holds(self, name: str, begin: bytes) -> bool:
+        """Whether there is a value that begins so."""
+        value = self.values.get(name)
+        return value is not None and bytes(memoryview(value)[:1]) == begin
 
     def put(self, name: str, value: bytes) -> None:
         """The field has this value, in its place, or as the last one if it is new."""

@@ -13,7 +13,7 @@ Bytes are counted by kind, in C, and each kind has a weight. The rule, in hundre
 A request's body is weighed as it is, its field names and quotes with it, which stand for what vendors add to each
 message. `\\uXXXX` counts as the character that it means. Media are not text:
 
-    picture (data URL, or `image_url` with a link)    1,000
+    picture (data URL, `inlineData`, a link ...)      1,000
     WAV in base64                                     a token for 1,500 characters (25 a second at 16 kHz)
     other audio, video                                a token for 200 characters (25 a second at 32 kbit/s)
     text file                                         a token for 5 characters
@@ -42,23 +42,29 @@ _THREE = bytes(range(0xE0, 0xF0))
 # Whole JSON strings: a quote that is itself escaped neither begins nor ends one.
 _BASE64 = rb"((?:[A-Za-z0-9+/=_-]++|\\/)*+)"
 _DATA_URL = re.compile(rb'"(?<!\\")data:([a-z]{1,20})\\?/[^"\s,]{0,200};base64,%s"' % _BASE64)
-_AUDIO = re.compile(rb'"(?<!\\")data"\s*+:\s*+"%s"' % _BASE64)
+_DATA = re.compile(rb'"(?<!\\")data"\s*+:\s*+"%s"' % _BASE64)
 _LINK = re.compile(rb'"(?:image_url|url)"\s*+:\s*+"https?:')
+_INLINE_LINK = re.compile(rb'"type"\s*+:\s*+"url"|"(?:fileUri|file_uri)"\s*+:')
+# The type of what is in `data`, which stands beside it in one object, on either side.
+_MEDIA_TYPE = re.compile(rb'"(?:media_type|mimeType|mime_type)"\s*+:\s*+"([a-z]{1,20})\\?/')
+_BESIDE = 300
 _WAV = b"UklGR"  # RIFF in base64
 _WAV_PER_TOKEN = 1_500
 _PER_TOKEN = {b"audio": 200, b"video": 200, b"text": 5}
 _FILE_PER_TOKEN = 50
 
 
-def estimate_tokens(body: bytes) -> int:
-    """Tokens of a request's JSON body."""
+def estimate_tokens(body: bytes, inline: bool = False) -> int:
+    """Tokens of a request's JSON body. `inline`: media are objects of a media type and base64 data."""
     tokens = 0
     # The search from the end skips ahead where that from the start looks at each byte.
     if body.rfind(b";base64,") >= 0:
         body, tokens = _without(_DATA_URL, body)
-    if body.rfind(b'"input_audio"') >= 0:
-        body, more = _without(_AUDIO, body)
+    if inline or body.rfind(b'"input_audio"') >= 0:
+        body, more = _without(_DATA, body, b"" if inline else b"audio")
         tokens += more
+    if inline:
+        tokens += PICTURE * sum(1 for _ in islice(_INLINE_LINK.finditer(body), _MOST_MEDIA))
     if body.rfind(b'"image_url"') >= 0:
         tokens += PICTURE * sum(1 for _ in islice(_LINK.finditer(body), _MOST_MEDIA))
     if (escape := body.find(b"\\")) >= 0 and body.rfind(b"\\u", escape) >= 0 and body.isascii():
@@ -90,13 +96,15 @@ def _weighed(text: bytes) -> int:
     return (weight + 99) // 100
 
 
-def _without(media: re.Pattern[bytes], body: bytes) -> tuple[bytes, int]:
-    """The body less what the pattern finds, and the tokens of that."""
+def _without(media: re.Pattern[bytes], body: bytes, usual: bytes = b"") -> tuple[bytes, int]:
+    """The body less what the pattern finds, and the tokens of that. `usual`: the kind where none stands beside it."""
     tokens = 0
 
     def weigh(found: re.Match[bytes]) -> bytes:
         nonlocal tokens
-        kind, data = (found[1], found[2]) if media is _DATA_URL else (b"audio", found[1])
+        kind, data = (found[1], found[2]) if media is _DATA_URL else (_kind_beside(found) or usual, found[1])
+        if not kind:
+            return found[0]  # no media
         if kind == b"image":
             tokens += PICTURE
         else:
@@ -105,6 +113,16 @@ def _without(media: re.Pattern[bytes], body: bytes) -> tuple[bytes, int]:
         return b""
 
     return media.sub(weigh, body, count=_MOST_MEDIA), tokens
+
+
+def _kind_beside(found: re.Match[bytes]) -> bytes:
+    """What kind of media the type says that stands in the same object as the data; nothing if there is none."""
+    start, end = found.span()
+    body = found.string
+    before = body[max(0, start - _BESIDE) : start].rpartition(b"{")[2]
+    behind = body[end : end + _BESIDE].partition(b"}")[0]
+    named = _MEDIA_TYPE.search(before) or _MEDIA_TYPE.search(behind)
+    return named[1] if named is not None else b""
 
 
 def _unescaped(body: bytes) -> bytes:

@@ -30,7 +30,8 @@ SPACED: Style = (b', "', b'": ')
 _LARGE = 1 << 20
 _BULKY = """
     messages input documents query instructions prompt prediction tools functions response_format text contents system
-    metadata
+    metadata content requests systemInstruction system_instruction generateContentRequest
+    generate_content_request
 """.split()
 _Bulk = msgspec.defstruct("_Bulk", [(name, Raw, Raw(b"")) for name in _BULKY])
 

@@ -14,6 +14,8 @@ _BLANK_LINE = re.compile(rb"(?:\r\n?+|\n)(?:\r\n?+|\n)")
 _LINE_END = re.compile(rb"\r\n?+|\n")
 _CR, _LF = b"\r\n"
 
+BLANK = b" \t\r\n\xef\xbb\xbf"  # white space and the bytes of a BOM
+
 EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
 
 
@@ -90,6 +92,32 @@ def last_event_end_of_any_kind(block: bytes | bytearray) -> int:
     for found in _BLANK_LINE.finditer(block):
         end = found.end()
     return end
+
+
+def event_end(data: bytes | bytearray, start: int) -> int:
+    """The position behind the next blank line, -1 if there is none for certain: a CR may still become a CRLF."""
+    found = _BLANK_LINE.search(data, start)
+    if found is None:
+        return -1
+    end = found.end()
+    return -1 if end == len(data) and data.endswith(b"\r") else end
+
+
+def read_event(event: bytes) -> tuple[bytes, bytes]:
+    """(the data, the name) of one event; JSON that stands there bare is taken for data."""
+    line = event.strip(BLANK)
+    if line.startswith(b"data:") and b"\n" not in line and b"\r" not in line:
+        return line[5:].strip(), b""
+    if line.startswith(b"{"):
+        return line, b""
+    data: list[bytes] = []
+    name = b""
+    for each in _LINE_END.split(line):
+        if each.startswith(b"data:"):
+            data.append(each[5:])
+        elif each.startswith(b"event:"):
+            name = each[6:].strip()
+    return b"\n".join(data).strip(), name
 
 
 class LongEvent:

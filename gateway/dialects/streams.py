@@ -14,73 +14,59 @@ pieces are whole regular events: mostly the one before with another text, which 
 looks at each; the piece itself goes out. Everything else is cut into events, and each is read. However a stream is cut
 into pieces, the same bytes come out and the same verdict.
 
-Memory is bounded: an event waits up to `EVENT_LIMIT` and is then passed unread, but for its begin. As much may be held.
+Memory is bounded: an event waits up to the `limit` of its form and is then passed unread, but for its begin. As much
+may be held.
 """
 
 from __future__ import annotations
 
 import re
 
-from gateway.dialects import answers, sse
-from gateway.dialects.answers import STRING, Spoken, Verdict
+from gateway.dialects import sse
 from gateway.dialects.error_forms import VendorError
-from gateway.dialects.stream_forms import CONTENT, END, EXTRA, OTHER, UNREADABLE, Seen
-from gateway.types import Usage
+from gateway.dialects.judging.held import Held
+from gateway.dialects.judging.seen import CONTENT, END, EVENT_LIMIT, EXTRA, OTHER, UNREADABLE
+from gateway.dialects.judging.verdict import STRING, Spoken
+from gateway.dialects.stream_forms import FORMS
 
-EVENT_LIMIT = 1 << 20
-_JSON_LIMIT = 8 << 20  # of an answer that is no stream, though one was asked for
-
-# A blank line. One that ends in CR is not certain before the next byte: an LF would belong to it.
-_EVENT_END = re.compile(rb"(?:\r\n?+|\n)(?:\r\n?+|\n)")
 _NOT_PLAIN = re.compile(rb'[\x00-\x1f"\\]')  # what may end a string or a line, or break it
-_LINE_END = re.compile(rb"\r\n?+|\n")
-_BLANK = b" \t\r\n\xef\xbb\xbf"  # white space and the bytes of a BOM
+_LONGEST_LESSON = 16 << 10
 _JSON_BEGINS = (b"{", b"[", b'"')
 
 
-class Stream(Seen):
+class Stream(Held):
     """One streamed answer."""
 
-    __slots__ = (
-        "_around", "_before", "_behind", "_calm", "_carry", "_held", "_json", "_lessons", "_long",
-        "_over", "_size", "_started", "_verdict",
-    )  # fmt: skip
+    __slots__ = ("_around", "_before", "_behind", "_calm", "_lessons", "_long", "_started")
 
     def __init__(
         self, dialect: str, content_type: bytes = b"text/event-stream", hide_usage: bool = False, choices: int = 1
     ) -> None:
         """`hide_usage`: the client did not ask for it. `choices`: how many answers were asked for (`n`)."""
-        super().__init__(dialect, hide_usage, choices)
+        super().__init__(FORMS[dialect], dialect, hide_usage, choices)
         # An event of the answer up to its text, and from there on; vendors mostly repeat both to the byte.
         self._before = b"\xff"
         self._behind = b""
         self._around = 0
         self._lessons = 8
-        self._json = False  # the first byte tells, whatever the content type says
         self._started = False  # whether anything but blanks came
         self._calm = False  # in the midst of an answer, nothing is held
-        self._over = False
-        self._carry = bytearray()  # an event that is not whole
-        self._held: list[bytes] = []
-        self._size = 0  # of what is held
         self._long: sse.LongEvent | None = None  # an event that is passed unread
-        self._verdict: Verdict | None = None  # on what turned out to be no stream
 
     # -- what the relay calls ------------------------------------------------------------------------------------------
 
     def feed(self, data: bytes) -> bytes:
         """Takes the next bytes of the body, without content encoding; returns what may go to the client now."""
         if self._calm and not self._carry:
-            if data.startswith(self._before):
-                if self._repeats(data):
-                    return data
-            elif data.endswith(b"\n\n") and b"\r" not in data and self._all_regular(data):
+            if data.startswith(self._before) and self._repeats(data):
+                return data
+            if data.endswith(sse.EVENT_ENDS) and self._all_regular(data):
                 self._spoken.hear(data, self._form.text)
                 return data
         if self.error is not None:
             return b""
         if not self._started:
-            if not (begin := data.lstrip(_BLANK)) and len(self._carry) < EVENT_LIMIT:
+            if not (begin := data.lstrip(sse.BLANK)) and len(self._carry) < EVENT_LIMIT:
                 self._carry += data  # blank lines belong to what comes behind them, and that may be no stream
                 return b""
             self._started = True
@@ -93,43 +79,11 @@ class Stream(Seen):
         self._cut(out, data)
         return out[0] if len(out) == 1 else b"".join(out)
 
-    def end(self) -> None:
-        """The vendor's stream is over, by no fault of the connection. Its last event may lack its blank line."""
-        if self.error is not None or self._over:
-            return
-        self._over = True
-        carry, self._carry = bytes(self._carry), bytearray()
-        if self._json:
-            self._judge_document(carry)
-        elif carry:
-            out: list[bytes] = []
-            self._event(out, carry, last=True)
-            self._held = [*out, *self._held]
-        if not (self.begun or self.finished or self.error):
-            self._fail(VendorError(502, "the vendor's stream ended before it began"))
-
-    def finish(self) -> bytes:
-        """What was held back; to be called when the charge is safe. After the terminator, all else may just follow."""
-        if self.ended:
-            self._held.append(bytes(self._carry))
-            self._carry.clear()
-        else:
-            self.end()
-        held, self._held, self._size = b"".join(self._held), [], 0
-        return held
-
-    def usage(self) -> Usage | None:
-        return super().usage() if self._verdict is None else self._verdict.usage
-
-    @property
-    def zero(self) -> bool:
-        return super().zero if self._verdict is None else self._verdict.zero
-
-    def output_tokens_estimate(self) -> int:
-        return super().output_tokens_estimate() if self._verdict is None else self._verdict.output_tokens
-
     def _all_regular(self, data: bytes) -> bool:
         regular = self._form.regular
+        if b"\r" in data:  # Google's line ends: one event of one line
+            line = data[:-4]
+            return data.endswith(b"\r\n\r\n") and b"\r" not in line and b"\n" not in line and regular(self, line)
         if data.find(b"\n\n") == len(data) - 2:
             if not regular(self, data[:-2]):
                 return False
@@ -141,17 +95,18 @@ class Stream(Seen):
 
     def _cut(self, out: list[bytes], data: bytes) -> None:
         carry = self._carry
+        end = 0
         if carry:
             known = len(carry)
             carry += data
-            if _event_end(carry, max(known - 3, 0)) < 0:
+            if (end := sse.event_end(carry, max(known - 3, 0))) < 0:
                 self._wait(out)
                 return
             data = bytes(carry)
             carry.clear()
         start = 0
         plain = b"\r" not in data
-        while (end := data.find(b"\n\n", start) + 2 if plain else _event_end(data, start)) >= 2:
+        while (end := end or (data.find(b"\n\n", start) + 2 if plain else sse.event_end(data, start))) >= 2:
             event = data[start:end] if start or end < len(data) else data
             if self._calm and self._repeats(event):
                 out.append(event)
@@ -159,7 +114,7 @@ class Stream(Seen):
                 self._event(out, event)
                 if self.error is not None:
                     return
-            start = end
+            start, end = end, 0
         if start < len(data):
             carry += data[start:]
             self._wait(out)
@@ -177,7 +132,7 @@ class Stream(Seen):
     def _wait(self, out: list[bytes]) -> None:
         """For the rest of an event, unless it is too long."""
         carry = self._carry
-        if len(carry) > EVENT_LIMIT:
+        if len(carry) > self._form.limit:
             begin = bytes(carry)
             carry.clear()
             self._calm = False
@@ -198,32 +153,22 @@ class Stream(Seen):
         return rest or b""
 
     def _put(self, out: list[bytes], event: bytes, kind: int) -> None:
-        if kind == CONTENT and not self.ended:
-            if self._held:  # what seemed to be the end was not
-                out += self._held
-                self._held, self._size = [], 0
-            self._calm = self._choices == 1 and self._long is None and (not self._open or 0 in self._open)
-            out.append(event)
-        elif kind == END or self._held or self.ended:
+        super()._put(out, event, kind)
+        if self._held:
             self._calm = False
-            self._held.append(event)
-            self._size += len(event)
-            while self._size > EVENT_LIMIT and len(self._held) > 1:
-                self._size -= len(self._held[0])
-                out.append(self._held.pop(0))
-        else:
-            out.append(event)
+        elif kind == CONTENT:
+            self._calm = self.choices == 1 and self._long is None and (not self._open or 0 in self._open)
 
     def _learn(self, event: bytes) -> None:
         """Where the text of an event is that has just one."""
-        if not self._lessons:
+        if not self._lessons or len(event) > _LONGEST_LESSON:
             return
         self._lessons -= 1
         keys = self._form.text
         for key in keys:
             at = event.find(key)
             found = STRING.match(event, at + len(key)) if at >= 0 else None
-            if found is None:
+            if found is None or not found[1]:
                 continue
             before, behind = event[: found.start(1)], event[found.end(1) :]
             around = Spoken()
@@ -234,33 +179,19 @@ class Stream(Seen):
             return
 
     def _fail(self, error: VendorError) -> None:
-        self.error = error
         self._calm = False
-        self._carry.clear()
-        self._held, self._size = [], 0
+        super()._fail(error)
 
-    # -- documents -----------------------------------------------------------------------------------------------------
-
-    def _collect(self, data: bytes) -> bytes:
-        if len(self._carry) + len(data) > _JSON_LIMIT:
-            self._fail(VendorError(502, "the vendor answered with a document too large to read instead of a stream"))
-        else:
-            self._carry += data
-        return b""
-
-    def _judge_document(self, body: bytes) -> None:
-        verdict = self._verdict = answers.judge(self._dialect, body)
-        self.filtered = verdict.filtered
-        self.finished = verdict.finished and verdict.error is None
-        if verdict.error is not None:
-            self._fail(verdict.error)
-        else:
-            self._held = [body]
+    def _end_within(self, carry: bytes) -> None:
+        """The last event may lack its blank line."""
+        out: list[bytes] = []
+        self._event(out, carry, last=True)
+        self._held = [*out, *self._held]
 
     # -- events --------------------------------------------------------------------------------------------------------
 
     def _event(self, out: list[bytes], event: bytes, last: bool = False) -> None:
-        payload, name = (b"", b"") if self.ended else _read_event(event)
+        payload, name = (b"", b"") if self.ended else sse.read_event(event)
         if not payload:
             self._put(out, event, OTHER)  # a comment, a keep-alive; what comes behind the terminator
             return
@@ -276,29 +207,3 @@ class Stream(Seen):
             self._put(out, event, kind)
             if self._calm and kind == CONTENT:
                 self._learn(event)
-
-
-def _event_end(data: bytes | bytearray, start: int) -> int:
-    """The position behind the next blank line, -1 if there is none for certain."""
-    found = _EVENT_END.search(data, start)
-    if found is None:
-        return -1
-    end = found.end()
-    return -1 if end == len(data) and data.endswith(b"\r") else end
-
-
-def _read_event(event: bytes) -> tuple[bytes, bytes]:
-    """(the data, the name) of one event; JSON that stands there bare is taken for data."""
-    line = event.strip(_BLANK)
-    if line.startswith(b"data:") and b"\n" not in line and b"\r" not in line:
-        return line[5:].strip(), b""
-    if line.startswith(b"{"):
-        return line, b""
-    data: list[bytes] = []
-    name = b""
-    for each in _LINE_END.split(line):
-        if each.startswith(b"data:"):
-            data.append(each[5:])
-        elif each.startswith(b"event:"):
-            name = each[6:].strip()
-    return b"\n".join(data).strip(), name
