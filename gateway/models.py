@@ -26,6 +26,7 @@ from gateway.fields import (
 )
 from gateway.prices import Price, amount, price
 from gateway.providers import Provider
+from gateway.types import Features
 from gateway.yaml_lines import Node, Problem, shown
 
 KINDS = ("chat", "embedding", "rerank", "image", "video", "speech", "transcription", "realtime")
@@ -40,18 +41,6 @@ class Target(msgspec.Struct, frozen=True):
     weight: int = 1
     priority: int = 1
     dialect: str | None = None
-
-
-class Features(msgspec.Struct, frozen=True):
-    """What converters may count on; None: not said."""
-
-    thinking: str | None = None
-    images: str | None = None
-    json_schema: bool | None = None
-    max_output: int | None = None
-    gemini_image_output: str | None = None
-    max_tokens_field: str | None = None
-    reasoning_echo: bool | None = None
 
 
 class Semantic(msgspec.Struct, frozen=True):

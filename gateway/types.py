@@ -55,6 +55,23 @@ class Usage(msgspec.Struct, frozen=True):
         return bool(self.input or self.output or self.cached_input or self.cache_write or self.reasoning)
 
 
+class Features(msgspec.Struct, frozen=True):
+    """What converters may count on at a model; None: not said.
+
+    `thinking`: how it is asked to think: by `effort`, by `budget` of tokens, `adaptive` (Anthropic's), by a `switch`,
+    or `none`. `images`: url, base64, url+base64 or none. `reasoning_echo`: its reasoning must be sent back on tool
+    turns.
+    """
+
+    thinking: str | None = None
+    images: str | None = None
+    json_schema: bool | None = None
+    max_output: int | None = None
+    gemini_image_output: str | None = None
+    max_tokens_field: str | None = None
+    reasoning_echo: bool | None = None
+
+
 class Caller(msgspec.Struct, frozen=True):
     """Who a gateway key stands for, and what it may do. None: no limit of this kind."""
 

@@ -76,12 +76,12 @@ def floats(text: str) -> list[float]:
 
 
 def test_find() -> None:
-    assert {dialect: conversion.find(SURFACE, dialect) for dialect in VENDORS} == ALL
-    assert conversion.find(SURFACE, SURFACE) is None, "equal dialects: their bytes pass untouched"
+    assert {dialect: conversion.lists(SURFACE, dialect) for dialect in VENDORS} == ALL
+    assert conversion.lists(SURFACE, SURFACE) is None, "equal dialects: their bytes pass untouched"
     assert conversion.known(SURFACE, SURFACE)
-    assert conversion.find(SURFACE, "jina.rerank") is None
+    assert conversion.lists(SURFACE, "jina.rerank") is None
     assert not conversion.known(SURFACE, "jina.rerank")
-    assert conversion.find("jina.rerank", "gemini.embed") is None
+    assert conversion.lists("jina.rerank", "gemini.embed") is None
     assert set(VENDORS) <= DIALECTS
 
 

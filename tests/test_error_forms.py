@@ -322,6 +322,9 @@ def test_bodies_in_each_form() -> None:
         "type": "error", "error": {"type": "overloaded_error", "message": "busy"}, "request_id": "r"
     }  # fmt: skip
     assert json.loads(error_body("anthropic", 400, "m", None, "billing_error"))["error"]["type"] == "billing_error"
+    refused = json.loads(error_body("anthropic", 400, "m", "unsupported", param="thread"))["error"]
+    assert refused["details"]["error_code"] == "thread_unsupported_request"  # what makes its SDK do without
+    assert "details" not in json.loads(error_body("anthropic", 400, "m", "unsupported", param="tools"))["error"]
     assert json.loads(error_body("gemini", 404, "none", None)) == {
         "error": {"code": 404, "message": "none", "status": "NOT_FOUND"}
     }

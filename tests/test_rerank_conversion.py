@@ -72,8 +72,8 @@ def rows(*scores: tuple[int, float]) -> str:
 
 
 def test_find() -> None:
-    assert {dialect: conversion.find(SURFACE, dialect) for dialect in VENDORS} == ALL
-    assert conversion.find(SURFACE, SURFACE) is None, "equal dialects: their bytes pass untouched"
+    assert {dialect: conversion.lists(SURFACE, dialect) for dialect in VENDORS} == ALL
+    assert conversion.lists(SURFACE, SURFACE) is None, "equal dialects: their bytes pass untouched"
     assert conversion.known(SURFACE, SURFACE)
     assert not conversion.known(SURFACE, "cohere.embed")
     assert {SURFACE, *VENDORS} <= DIALECTS

@@ -1,20 +1,33 @@
-"""From the dialect of a surface to that of a vendor: one table of conversions of calls that are answered in one piece.
+"""From the dialect of a surface to that of a vendor: one table of conversions.
 
-Equal dialects have no conversion: their bytes pass untouched. To add one, write it in the file of its family and give
-it a line here.
+Equal dialects have no conversion: their bytes pass untouched. Chats meet in the neutral form (`dialects/chat/`), each
+dialect once as a surface, once as a vendor; embeddings and rerank are lists, converted by the pair. To add one, write
+it in the package of its dialect or the file of its family and give it a line here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from gateway.dialects import embeddings, rerank
+from gateway.dialects import (
+    anthropic_messages,
+    dashscope_generation,
+    embeddings,
+    gemini_embeddings,
+    gemini_generate,
+    minimax_chat,
+    openai_chat,
+    openai_responses,
+    rerank,
+)
+from gateway.dialects.chat.conversion import ChatConversion
+from gateway.dialects.chat.dialect import Surface, Vendor
 from gateway.dialects.losses import Losses
 
 
-class Conversion(Protocol):
-    """Both ways of one call; bodies are JSON on both sides."""
+class ListConversion(Protocol):
+    """Both ways of one call that is answered in one piece; bodies are JSON on both sides."""
 
     @property
     def LOSSES(self) -> Losses: ...  # noqa: N802
@@ -35,21 +48,58 @@ class Conversion(Protocol):
         """
 
 
-_CONVERSIONS: Mapping[tuple[str, str], Conversion] = {
+SURFACES: Mapping[str, Surface] = {
+    "openai.chat": openai_chat.SURFACE,
+    "openai.responses": openai_responses.SURFACE,
+    "anthropic.messages": anthropic_messages.SURFACE,
+    "gemini.generate": gemini_generate.SURFACE,
+}
+# Of several that a vendor speaks the first is taken: what loses least stands first, then what costs least to write.
+VENDORS: Mapping[str, Vendor] = {
+    "openai.chat": openai_chat.VENDOR,
+    "anthropic.messages": anthropic_messages.VENDOR,
+    "gemini.generate": gemini_generate.VENDOR,
+    "openai.responses": openai_responses.VENDOR,
+    "dashscope.generation": dashscope_generation.VENDOR,
+    "minimax.chat": minimax_chat.VENDOR,
+}
+_LISTS: Mapping[tuple[str, str], ListConversion] = {
     ("openai.embeddings", "dashscope.embeddings"): embeddings.DASHSCOPE,
     ("openai.embeddings", "ark.embeddings"): embeddings.ARK,
     ("openai.embeddings", "cohere.embed"): embeddings.COHERE,
     ("openai.embeddings", "gemini.embed"): embeddings.GEMINI,
+    **{("gemini.embed", vendor): one for vendor, one in gemini_embeddings.ONE.items()},
+    **{("gemini.batch", vendor): batch for vendor, batch in gemini_embeddings.BATCH.items()},
     ("jina.rerank", "cohere.rerank"): rerank.COHERE,
     ("jina.rerank", "dashscope.rerank"): rerank.DASHSCOPE,
 }
+_CHATS = {
+    (ours, theirs): ChatConversion(surface, vendor, theirs)
+    for ours, surface in SURFACES.items()
+    for theirs, vendor in VENDORS.items()
+    if ours != theirs
+}
+_CHEAPEST = tuple(VENDORS)
 
 
-def find(surface: str, vendor: str) -> Conversion | None:
-    """The conversion between two dialects; None where they are equal, and where there is none (see `known`)."""
-    return _CONVERSIONS.get((surface, vendor))
+def lists(shape: str, vendor: str) -> ListConversion | None:
+    """The conversion of a call that is answered by a list. `shape`: how the surface's body is read."""
+    return _LISTS.get((shape, vendor))
+
+
+def chats(surface: str, vendor: str) -> ChatConversion | None:
+    """The conversion of a chat."""
+    return _CHATS.get((surface, vendor))
 
 
 def known(surface: str, vendor: str) -> bool:
     """Whether a target of the vendor's dialect can serve the surface at all."""
-    return surface == vendor or (surface, vendor) in _CONVERSIONS
+    return surface == vendor or (surface, vendor) in _LISTS or (surface, vendor) in _CHATS
+
+
+def best(surface: str, spoken: Iterable[str]) -> str | None:
+    """The dialect in which a vendor that speaks these serves the surface: its own, else what it converts to best."""
+    usable = [dialect for dialect in spoken if known(surface, dialect)]
+    if surface in usable:
+        return surface
+    return min(usable, key=lambda dialect: _CHEAPEST.index(dialect) if dialect in _CHEAPEST else 0, default=None)

@@ -1,6 +1,6 @@
 """OpenAI's embeddings over the vendors' own interfaces.
 
-All vendors share one way: the request is read once (`_read`), each vendor has a function that writes it, and a shape of
+All vendors share one way: the request is read once (`Asked`), each vendor has a function that writes it, and a shape of
 its answer that gives the vectors with their places. Vectors keep the digits that the vendor wrote, unless base64 is
 asked for: little-endian float32, as OpenAI's SDKs decode it. One vector is decoded at a time.
 
@@ -109,20 +109,29 @@ class Embeddings:
 
     def answer(self, body: bytes, fields: dict[str, Any], *, estimate: int = 0) -> bytes:
         count = 1 if isinstance(fields["input"], str) else len(fields["input"])
+        vectors, counted = self.read(body, count)
+        if _base64(fields):
+            items = [_Item(index=index, embedding=_packed(vector)) for index, vector in enumerate(vectors)]
+        else:
+            items = [_Item(index=index, embedding=vector) for index, vector in enumerate(vectors)]
+        tokens = counted.input if counted else estimate
+        return _encode(_List(data=items, model=fields["model"], usage=_Tokens(tokens, tokens)))
+
+    def read(self, body: bytes, count: int) -> tuple[list[msgspec.Raw], Usage | None]:
+        """The vectors for so many inputs, in their order and in the vendor's digits, and the usage."""
         try:
             answer: Answer = self.decoder.decode(body)
         except _UNREADABLE as exc:
             raise BadUpstreamReply("the vendor's answer is not a list of embeddings") from exc
-        places: list[msgspec.Raw | None] = [None] * count
+        places: dict[int, msgspec.Raw] = {}
         for index, vector in answer.vectors():
-            if not 0 <= index < count or places[index] is not None:
+            if not 0 <= index < count or index in places:
                 raise BadUpstreamReply("the vendor's embeddings do not match the inputs")
+            _numbers(vector)
             places[index] = vector
-        as_base64 = _base64(fields)
-        items = [_Item(index=index, embedding=_vector(place, as_base64)) for index, place in enumerate(places)]
-        counted = answer.usage()
-        tokens = counted.input if counted else estimate
-        return _encode(_List(data=items, model=fields["model"], usage=_Tokens(tokens, tokens)))
+        if len(places) < count:
+            raise BadUpstreamReply("the vendor's answer has fewer embeddings than there are inputs")
+        return [places[index] for index in range(count)], answer.usage()
 
 
 def _texts(given: object) -> list[str]:
@@ -147,16 +156,51 @@ def _base64(fields: Mapping[str, Any]) -> bool:
     return form == "base64"
 
 
-def _vector(raw: msgspec.Raw | None, as_base64: bool) -> msgspec.Raw | str:
-    if raw is None:
-        raise BadUpstreamReply("the vendor's answer has fewer embeddings than there are inputs")
+def _numbers(vector: msgspec.Raw) -> list[float]:
     try:
-        values = _floats.decode(raw)
-        if not as_base64:
-            return raw
-        return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
-    except (*_UNREADABLE, OverflowError) as exc:
+        values: list[float] = _floats.decode(vector)
+    except _UNREADABLE as exc:
         raise BadUpstreamReply("an embedding of the vendor's is not a list of numbers") from exc
+    return values
+
+
+def _packed(vector: msgspec.Raw) -> str:
+    values = _numbers(vector)
+    try:
+        return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
+    except OverflowError as exc:
+        raise BadUpstreamReply("an embedding of the vendor's does not fit single precision") from exc
+
+
+# -- OpenAI itself, for other surfaces --
+
+
+class _OpenAIVector(msgspec.Struct):
+    index: int
+    embedding: msgspec.Raw
+
+
+class _OpenAI(msgspec.Struct):
+    data: list[_OpenAIVector]
+    counted: Any = msgspec.field(name="usage", default=None)
+
+    def vectors(self) -> Iterable[tuple[int, msgspec.Raw]]:
+        return ((each.index, each.embedding) for each in self.data)
+
+    def usage(self) -> Usage | None:
+        return usage.embeddings({"usage": self.counted})
+
+
+def _to_openai(asked: Asked, model: str) -> Any:
+    return {"model": model, "input": asked.texts, **_given(dimensions=asked.dimensions)}
+
+
+OPENAI = Embeddings(
+    build=_to_openai,
+    decoder=msgspec.json.Decoder(_OpenAI),
+    most=lambda model: 2048,
+    LOSSES={"input_type": "dropped: the vendor has no such field", **_NO_INSTRUCT, **_LOSSES},
+)
 
 
 # -- DashScope --

@@ -303,6 +303,11 @@ _SHAPES = {
     "anthropic": _Shape(_ANTHROPIC_TYPES, "invalid_request_error", "api_error"),
     "gemini": _Shape(_GEMINI_STATUSES, "INVALID_ARGUMENT", "UNAVAILABLE"),
 }
+# (code, param) -> what Anthropic's own answer says besides. The SDK's tool runner asks for a thread by itself, and goes
+# on without one if it is told so in these words.
+_ANTHROPIC_DETAILS = {
+    ("unsupported", "thread"): {"error_code": "thread_unsupported_request", "unsupported": ["thread"]},
+}
 _KEPT = frozenset({400, 404, 413, 422, 429})
 _CHANGED = {408: 504, 409: 503}  # too slow; busy
 
@@ -341,8 +346,10 @@ def error_body(
     if type in (*shape.types.values(), shape.other4, shape.other5):
         name = type or name
     if form == "anthropic":
-        value = {"type": "error", "error": {"type": name, "message": message}, "request_id": request_id}
-        return msgspec.json.encode(value)
+        told: dict[str, Any] = {"type": name, "message": message}
+        if (details := _ANTHROPIC_DETAILS.get((code or "", param or ""))) is not None:
+            told["details"] = details
+        return msgspec.json.encode({"type": "error", "error": told, "request_id": request_id})
     error: dict[str, Any] = {"code": status, "message": message, "status": name}
     if code:
         kind = "type.googleapis.com/google.rpc.ErrorInfo"
@@ -350,8 +357,10 @@ def error_body(
     return msgspec.json.encode({"error": error})
 
 
-def error_event(dialect: str, error: VendorError) -> bytes:
-    """The event that tells the client of a stream that it failed."""
+def error_event(dialect: str, error: VendorError, array: bool = False, begun: bool = True) -> bytes:
+    """The event that tells the client of a stream that it failed. `array`: in a stream that is one JSON array, of which
+    something has gone already (`begun`).
+    """
     if dialect == "openai.responses":
         value: dict[str, Any] = {
             "type": "error", "code": error.code or type_for("openai", error.status),
@@ -361,6 +370,8 @@ def error_event(dialect: str, error: VendorError) -> bytes:
     form = _FORM_OF.get(dialect, "openai")
     status = client_status(form, error.status)
     body = error_body(form, status, error.message, error.code, error.type, error.param)
+    if array:
+        return (b",\r\n" if begun else b"[") + body + b"]"
     return (b"event: error\ndata: " if form == "anthropic" else b"data: ") + body + b"\n\n"
 
 
