@@ -23,15 +23,18 @@ from gateway import systemd
 from gateway.access_log import AccessLog
 from gateway.admin import pages
 from gateway.admin.public import PublicPages
+from gateway.admin.responses import ResponsePages
 from gateway.admin_key import AdminKey
 from gateway.auth import digest
 from gateway.caching import semantic
 from gateway.dialects import RequestModel, model_of, reader_for
 from gateway.dialects.websocket_usage import WebSocketUsage
 from gateway.errors import ConfigError, GatewayError, MissingKey
+from gateway.media import Media
 from gateway.meter import Journal, Tools
 from gateway.metrics import Metrics, exposition
 from gateway.providers import Table
+from gateway.reach import Reach
 from gateway.relay import Passthrough, Pools, provider_label
 from gateway.routing.router import Router
 from gateway.settings import Settings
@@ -39,6 +42,7 @@ from gateway.stores import Stores
 from gateway.unified.answers import plain_refusal
 from gateway.unified.entry import Unified, cors_fields
 from gateway.unified.requests import Heads
+from gateway.unified.responses import StoredResponses
 from gateway.unified.surfaces import BY_PATH
 from gateway.wire.decompress import decompressor
 from gateway.wire.guest import GuestFactory
@@ -89,7 +93,7 @@ class Gateway:
         runner = web.AppRunner(
             pages.build(
                 self._admin_key, lambda: not self.edge.draining, self._exposition, self._journal.request_id,
-                self._public_pages().add_to,
+                self._add_public,
             ),
             access_log_class=pages.line_writer(self._guest_line),
         )
@@ -141,6 +145,9 @@ class Gateway:
             auth=stores.auth,
             books=stores.books,
             cache=stores.cache,
+            kept=stores.kept,
+            responses=StoredResponses(stores.responses, settings.server.store_responses, time.time),
+            fetch=Media(Reach(settings.server.private_hosts)).fetch if settings.server.fetch_media else None,
             journal=self._journal,
             edge=lambda: self.edge,
             epoch=epoch,
@@ -155,6 +162,16 @@ class Gateway:
         if key is None:
             raise MissingKey("pass-through needs a gateway key here: send one as x-gateway-key")
         self._stores.auth.caller(digest(key))
+
+    def _add_public(self, app: web.Application) -> None:
+        stored = ResponsePages(
+            lambda: self._unified.responses,
+            lambda asking: self._unified.owner(asking).key_id,
+            plain_refusal,
+            lambda origin: cors_fields(self.settings.server.cors, origin),
+        )
+        stored.add_to(app)
+        self._public_pages().add_to(app)
 
     def _public_pages(self) -> PublicPages:
         return PublicPages(
@@ -196,6 +213,9 @@ class Gateway:
                 purged = now
                 if any(model.cache is not None for model in self.settings.models.values()):
                     self._stores.cache.purge(time.time())
+                self._stores.kept.purge(time.time())
+                if self.settings.server.store_responses:
+                    self._stores.responses.purge(time.time())
             self._log.flush()
             if watchdog is not None and now - barked >= watchdog:
                 barked = now

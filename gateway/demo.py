@@ -48,6 +48,14 @@ _MODELS = {
     "gpt-4o": {
         "kind": "chat", "targets": [{"provider": "openai", "model": "gpt-4o"}], "price": {"input": 18, "output": 72},
     },
+    "claude-sonnet-4-5": {
+        "kind": "chat", "targets": [{"provider": "anthropic", "model": "claude-sonnet-4-5"}],
+        "price": {"input": 22, "cached_input": 2.2, "cache_write": 27.5, "output": 110},
+    },
+    "gemini-2.5-flash": {
+        "kind": "chat", "targets": [{"provider": "gemini", "model": "gemini-2.5-flash"}],
+        "price": {"input": 2.2, "output": 18},
+    },
     "bge-m3": {
         "kind": "embedding", "targets": [{"provider": "siliconflow", "model": "BAAI/bge-m3"}], "price": {"input": 0.5},
     },
@@ -158,6 +166,7 @@ def _issue_key(data: Path) -> str:
 def _welcome(base_url: str, admin_key: str, user_key: str, simulated: list[str], data: Path) -> str:
     rows = {
         "base URL": base_url,
+        "SDKs": f"{base_url}/v1 for OpenAI's, {base_url} for Anthropic's and Google's",
         "user key": user_key,
         "admin key": admin_key,
         "metrics": f"{base_url}/metrics (there is no dashboard yet; send the admin key as a Bearer token)",

@@ -1,4 +1,4 @@
-"""What a serving process opens in its data folder: keys, books, cached answers."""
+"""What a serving process opens in its data folder: keys, books, and what is kept of answers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from gateway.store.answers import Answers
 from gateway.store.keys import Keys
 from gateway.store.ledger import Ledger
 from gateway.store.sqlite import FILE, connect, opening
+from gateway.unified.kept import MAX_FILE as KEPT_BYTES
+from gateway.unified.kept import Kept
+from gateway.unified.responses import MAX_FILE
 
 # How long a worker waits for the books to be there before it serves what needs none.
 _BOOKS_SECONDS = 5.0
@@ -29,11 +32,14 @@ class Stores:
     """`open` before use; `close` after the last call has ended."""
 
     def __init__(
-        self, auth: Auth, connection: sqlite3.Connection, books: Bookkeeping, cache: AnswerCache, ledger: Ledger | None
+        self, auth: Auth, connection: sqlite3.Connection, books: Bookkeeping, data: Path, ledger: Ledger | None
     ) -> None:
         self.auth = auth
         self.books = books
-        self.cache = cache
+        self.cache = AnswerCache(Answers(data / "cache.db"))
+        nothing = "what belongs to a conversation is kept in memory only"
+        self.kept = Kept(Answers(data / "kept.db", KEPT_BYTES, nothing), time.time)
+        self.responses = Answers(data / "responses.db", MAX_FILE, "responses are not stored")
         self._connection = connection
         self._ledger = ledger
 
@@ -58,7 +64,7 @@ class Stores:
         connection = connect(data / FILE, power)
         keys = Keys(connection)
         auth = Auth(keys.find, keys.version, monotonic, time.time)
-        return cls(auth, connection, books, AnswerCache(Answers(data / "cache.db")), ledger)
+        return cls(auth, connection, books, data, ledger)
 
     async def close(self) -> None:
         """Writes what is not written yet."""
@@ -68,3 +74,5 @@ class Stores:
             await self._ledger.stop()
         self._connection.close()
         await self.cache.close()
+        await self.kept.close()
+        await self.responses.close()

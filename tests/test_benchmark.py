@@ -13,10 +13,19 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from bench.load import MeaningClient
 from gateway import benchmark
 from gateway.benchmark.calls import BURST, PACED, STREAM, UNARY, Call, Target, WrongAnswer
-from gateway.benchmark.load import Caller, Load, sample
+from gateway.benchmark.converted import (
+    CHAT_BURST,
+    CHAT_PACED,
+    CHAT_UNARY,
+    MESSAGE,
+    MESSAGE_STREAM,
+    MESSAGES_BURST,
+    MESSAGES_PACED,
+    MESSAGES_UNARY,
+)  # fmt: skip
+from gateway.benchmark.load import Caller, Load, MeaningClient, sample
 from gateway.benchmark.processes import cpu_by_process, end, family
 from gateway.benchmark.start import far_side, started
 
@@ -63,6 +72,10 @@ def test_a_target_that_reencodes_is_judged_by_what_it_says(upstream: Target) -> 
     assert not UNARY.answered(other, loose)
     assert not UNARY.answered(b'{"error":{"message":"no"}}', loose)
     assert not UNARY.answered(b"word", loose)
+    assert CHAT_UNARY.answered(MESSAGE, upstream), "loose calls are, whoever answers: both vendors say the same"
+    assert CHAT_BURST.answered(b"".join(MESSAGE_STREAM), upstream)
+    assert not CHAT_BURST.answered(b"".join(MESSAGE_STREAM[:2] + MESSAGE_STREAM[3:]), upstream)
+    assert not CHAT_BURST.answered(b"".join(MESSAGE_STREAM[:-2]), upstream), "no usage"
     first, *events = STREAM
     assert BURST.answered(b": hello\n\n" + b"".join([first, *events]).replace(b", ", b","), loose)
     assert not BURST.answered(b"".join(events), loose)
@@ -88,6 +101,19 @@ def test_units_are_the_same_by_meaning_as_by_bytes(upstream: Target, call: Call)
     wrong = call._replace(answer=call.answer.replace(b"word", b"sword"))
     with pytest.raises(WrongAnswer, match="status 200"):
         uvloop.run(sample(loose, wrong, connections=1, seconds=5, client=MeaningClient))
+
+
+CONVERTED = [CHAT_UNARY, CHAT_PACED, CHAT_BURST, MESSAGES_UNARY, MESSAGES_PACED, MESSAGES_BURST]
+
+
+@pytest.mark.parametrize("call", CONVERTED)
+def test_the_far_side_speaks_both_dialects_and_chooses_a_stream_by_the_models_name(
+    upstream: Target, call: Call
+) -> None:
+    found = uvloop.run(sample(upstream, call._replace(loose=False), connections=4, seconds=0.2))
+    assert found.units > 4, "byte for byte"
+    found = uvloop.run(sample(upstream, call, connections=4, seconds=0.2, client=MeaningClient))
+    assert found.units > 4, "by meaning"
 
 
 def running(pid: int) -> bool:
@@ -120,27 +146,27 @@ def test_a_process_that_does_not_serve_is_told_with_its_last_words(tmp_path: Pat
 
 
 def test_gateway_bench_prints_its_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert benchmark.run(seconds=1.0) == 0
+    assert benchmark.run(seconds=0.5) == 0
     head, _rule, *lines = capsys.readouterr().out.splitlines()
     assert head.split()[-3:] == ["direct", "through", "added"]
-    assert len(lines) == 6
+    assert len(lines) == 9
     assert all(float(line.split()[-2]) > 0 for line in lines)
 
 
 def test_gateway_bench_speaks_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert benchmark.run(seconds=0.5, as_json=True) == 0
+    assert benchmark.run(seconds=0.25, as_json=True) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {row["unit"] for row in rows} == {"us", "us/request", "us/event"}
     assert all(row["through"] > 0 for row in rows)
 
 
 def test_the_comparison_runs_against_the_gateway() -> None:
-    rows = "POST$|burst|WebSocket|blob down$|blob up|body"
+    rows = "POST$|OpenAI, SSE event, burst|^SSE event, burst|WebSocket|blob up|body"
     command = [sys.executable, "-m", "bench.compare", "--quick", "--json", "--only", "gateway", "--rows", rows]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=50)
     found = json.loads(run.stdout)
     assert found["faults"] == []
     assert run.returncode == 0, run.stderr.decode()
     values = {row["name"]: row["values"] for row in found["rows"]}
-    assert len(values) == 9
+    assert len(values) == 10
     assert all(row["gateway"] > 0 for name, row in values.items() if "memory" not in name)

@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from gateway import errors, models, types
+from gateway import app as _everything  # noqa: F401 - so that all kinds of errors are there
+from gateway import errors, features, media, models, types
 from gateway.cli import main
 from gateway.dialects import conversion
+from gateway.dialects.chat.conversion import read
+from gateway.dialects.chat.dialect import Aim
+from gateway.dialects.error_forms import error_body
 from gateway.errors import GatewayError
 from gateway.metrics import Metrics
 from gateway.providers import DIALECTS
@@ -22,6 +28,7 @@ from gateway.server_settings import ServerSettings
 from gateway.settings import check
 from gateway.store.ledger import LOCK
 from gateway.store.sqlite import FILE
+from gateway.unified import kept, pictures, requests, responses
 from gateway.unified.record import Tried, UnifiedLine
 from gateway.unified.reply import VendorRefused
 from gateway.unified.surfaces import SURFACES
@@ -210,18 +217,39 @@ def test_error_codes_and_their_statuses() -> None:
     assert for_users < there
 
 
+def test_errors_look_as_told() -> None:
+    bodies = {
+        surface.name: msgspec.json.decode(error_body(surface.form, 400, "no", "bad_request", request_id="r"))
+        for surface in SURFACES
+    }
+    (rows,) = (rows for head, *rows in _tables(UNIFIED) if head[:2] == ["surface", "body"])
+    told = {name: re.findall(r'"(\w+)"', row[1]) for row in rows for name in row[0].split(", ")}
+    assert told.keys() == bodies.keys()
+    for name, body in bodies.items():
+        assert sorted(told[name]) == sorted([*body, *body["error"], *(["error"] * ("type" in body))]), name
+
+
+def test_what_stays_behind_at_a_vendor_of_another_dialect() -> None:
+    (words,) = re.findall(r"what speaks of yours stays behind as\s+well: (.+?)\. ", UNIFIED, re.DOTALL)
+    told = {prefix.lower() for prefix in re.findall(r"`([\w-]+)\*`", words)}
+    assert told == {prefix.decode() for prefix in requests._FOREIGN}
+
+
 def test_what_the_access_log_and_the_books_say() -> None:
     for field in (*UnifiedLine.__struct_fields__, *Tried.__struct_fields__):
         assert f"`{field}`" in OPERATIONS, field
     for word in (*types.OUTCOMES, *types.END_REASONS):
         assert re.search(rf"\b{word}\b", OPERATIONS), word
-    for file in (FILE, LOCK, "cache.db", "cache.lock", "admin-key.sha256"):
+    kept_files = [f"{name}.{ending}" for name in ("cache", "kept", "responses") for ending in ("db", "lock")]
+    for file in (FILE, LOCK, *kept_files, "admin-key.sha256"):
         assert f"`{file}`" in OPERATIONS, file
+    for surface in {surface.name for surface in SURFACES}:
+        assert re.search(rf"^\| `surface` \| .*`{surface}`", OPERATIONS, re.MULTILINE), surface
 
 
 def test_every_key_of_the_configuration_is_told() -> None:
     structs: list[type[msgspec.Struct]] = [
-        ServerSettings, models.Model, models.Target, models.Features, models.Cache, models.Semantic, models.When,
+        ServerSettings, models.Model, models.Target, types.Features, models.Cache, models.Semantic, models.When,
         models.Rule,
     ]  # fmt: skip
     for field in {field for struct in structs for field in struct.__struct_fields__} - {"name"}:
@@ -233,38 +261,90 @@ def test_every_key_of_the_configuration_is_told() -> None:
         assert re.search(rf"\b{choice}\b", PROVIDERS), choice
 
 
+def test_keys_of_the_server_that_do_nothing_yet() -> None:
+    unused = {field for field in ServerSettings.__struct_fields__ if not re.search(rf"\bserver\.{field}\b", SOURCE)}
+    (row,) = re.findall(r"^\| not used yet \| (.*)$", OPERATIONS, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", row)) == unused
+    told = re.findall(r"^\| (`[^|]*) \|.*not used yet", PROVIDERS, re.MULTILINE)
+    assert {name for names in told for name in re.findall(r"`(\w+)`", names)} == unused
+
+
+def test_features_that_are_shipped() -> None:
+    ((head, *rows),) = (table for table in _tables(PROVIDERS) if table[0][0] == "models such as")
+    fields = [name.strip("`") for name in head[1:]]
+    reached = set()
+    for names, *cells in rows:
+        said = {field: cell.strip("`").replace(",", "") for field, cell in zip(fields, cells, strict=True) if cell}
+        for name in re.findall(r"`([^`]+)`", names):
+            shipped = msgspec.structs.asdict(features.features(name))
+            assert {field: str(value).lower() for field, value in shipped.items() if value is not None} == said, name
+            reached.add(next(row for row in features._ROWS if re.search(row[0], name.lower())))
+    assert reached == set(features._ROWS), "rows of which the table shows no model"
+
+
+def test_bounds_of_what_is_kept_and_fetched() -> None:
+    def mib(size: int) -> str:
+        return f"{size >> 20} MiB" if size < 1 << 30 else f"{size >> 30} GiB"
+
+    for file, size in (("kept.db", kept.MAX_FILE), ("responses.db", responses.MAX_FILE)):
+        (row,) = re.findall(rf"^\| `{re.escape(file)}`.*$", OPERATIONS, re.MULTILINE)
+        assert mib(size) in row, file
+    assert f"{mib(responses.MAX_ENTRY)}, else it is not stored" in OPERATIONS
+    page = TEXTS["threat-model.md"]
+    each = f"{mib(media.MAX_BYTES)} and {media.SECONDS:g} s each, {pictures.MOST}"
+    assert f"{each} and {mib(pictures.MAX_BYTES)} a request" in OPERATIONS
+    assert f"{each} pictures" in page
+    assert f"at most {media.MAX_REDIRECTS} redirects" in page
+    turns = f"{mib(kept.MAX_ENTRY)} a turn, {kept.MAX_ENTRIES:,} turns a key and {mib(kept.MAX_MEMORY)} in memory"
+    assert f"{turns}, {mib(kept.MAX_FILE)} in `kept.db`" in page
+    assert f"{mib(responses.MAX_ENTRY)} a response, {mib(responses.MAX_FILE)} in `responses.db`" in page
+
+
 # -- what conversions lose ---------------------------------------------------------------------------------------------
 
 
-def losses_table(surface: str) -> str:
-    """The table of docs/unified.md, from the code: equal losses of several vendors share a row."""
-    tables = {
-        vendor: found.LOSSES for vendor in sorted(DIALECTS) if (found := conversion.find(surface, vendor)) is not None
-    }
-    rows: dict[tuple[str, str], list[str]] = {}
-    for field in dict.fromkeys(field for losses in tables.values() for field in losses if field != "*"):
-        for vendor, losses in tables.items():
-            if field in losses:
-                rows.setdefault((field, losses[field]), []).append(vendor)
-    lines = ["| field | | at | why |", "|---|---|---|---|"]
-    for (field, fate), vendors in rows.items():
-        what, _, why = fate.partition(": ")
-        named, use = re.fullmatch(r"(\w+)(.*)", field).groups()  # type: ignore[union-attr]
-        at = "all" if len(vendors) == len(tables) else ", ".join(f"`{vendor}`" for vendor in vendors)
-        lines.append(f"| `{named}`{use} | {what} | {at} | {why} |")
-    return "\n".join(lines)
+def test_the_page_of_dialects_is_what_the_code_says() -> None:
+    script = ROOT / "scripts" / "dialects"
+    printed = subprocess.run([sys.executable, script], capture_output=True, text=True, encoding="utf-8", check=True)
+    assert TEXTS["dialects.md"] == printed.stdout, "run scripts/dialects > docs/dialects.md"
 
 
-@pytest.mark.parametrize("surface", ["openai.embeddings", "jina.rerank"])
-def test_losses_are_those_of_the_code(surface: str) -> None:
-    expected = losses_table(surface)
-    assert len(expected.splitlines()) > 5
-    assert f"`{surface}`:\n\n{expected}\n\n" in UNIFIED, f"docs/unified.md needs this:\n{expected}"
+def test_every_loss_is_told() -> None:
+    tables = {f"A client of `{name}`": surface.LOSSES for name, surface in conversion.SURFACES.items()}
+    tables |= {f"A vendor of `{name}`": vendor.LOSSES for name, vendor in conversion.VENDORS.items()}
+    for shape, head in (
+        ("openai.embeddings", "openai.embeddings"), ("gemini.batch", "gemini.embed, several at once"),
+    ):  # fmt: skip
+        found = conversion.lists(shape, "cohere.embed")
+        assert found is not None
+        tables[head] = found.LOSSES
+    for head, losses in tables.items():
+        _, _, section = TEXTS["dialects.md"].partition(f"### {head}\n")
+        rows = next(_tables(section))[1:]
+        for name in losses:
+            field, _, use = name.partition(" ")
+            cell = "all others" if name == "*" else f"`{field}` {use}".strip()
+            assert any(row[0] == cell and losses[name] == f"{row[1]}: {row[2]}" for row in rows), (head, name)
 
 
-def test_every_conversion_is_in_the_table_of_surfaces() -> None:
+def test_the_converted_request_that_is_shown() -> None:
+    page = TEXTS["life-of-a-request.md"]
+    asked, expected = map(msgspec.json.decode, _fenced(page, "json"))
+    pair = conversion.chats("anthropic.messages", "openai.chat")
+    assert pair is not None
+    aim = Aim(expected["model"], features.features(expected["model"]))
+    sent = pair.request(read(pair.surface, asked, asked["model"]), aim)
+    assert msgspec.json.decode(sent.body) == expected
+    assert f"`x-gateway-dropped: {', '.join(sent.dropped)}`" in page
+
+
+def test_which_conversion_is_taken() -> None:
+    (words,) = re.findall(r"\[conversion\]\(dialects\.md\) loses least to: of (.*?) the first", PROVIDERS, re.DOTALL)
+    assert re.findall(r"`([\w.]+)`", words) == list(conversion.VENDORS)
+
+
+def test_every_surface_is_in_the_table() -> None:
     for surface in SURFACES:
         row = next(line for line in UNIFIED.splitlines() if line.startswith(f"| {surface.name} |"))
-        able = {dialect for dialect in DIALECTS if conversion.known(surface.dialect, dialect)}
-        assert surface.path in row
-        assert set(re.findall(r"`([a-z]+\.[a-z]+)`", row)) == able
+        path, _, method = surface.path.rpartition(":")
+        assert surface.path in row or (path in row and f"`:{method}`" in row), surface.path

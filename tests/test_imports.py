@@ -50,10 +50,14 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "caching": (WORDS | CONFIG | {"caching"}, {"msgspec", "numpy", "safetensors", "tokenizers"}),
     "relay": (WORDS | CONFIG | COUNTING | {"dialects", "wire"}, {"msgspec"}),
     "unified": (
-        WORDS | CONFIG | COUNTING | {"auth", "books", "caching", "dialects", "relay", "routing", "unified", "wire"},
+        WORDS | CONFIG | COUNTING
+        | {"auth", "books", "caching", "dialects", "features", "relay", "routing", "unified", "wire"},
         {"msgspec"},
     ),
-    "stores": (WORDS | CONFIG | {"auth", "books", "caching", "store", "workers"}, set()),
+    "stores": (WORDS | CONFIG | {"auth", "books", "caching", "store", "unified", "workers"}, set()),
+    "features": (WORDS, {"msgspec"}),
+    "reach": (WORDS, set()),
+    "media": (WORDS | {"reach"}, {"aiohttp", "yarl"}),
     "commands": (None, {"msgspec"}),
     "admin": (WORDS | {"store", "settings", "providers", "prices", "admin"}, {"aiohttp", "msgspec"}),
     "sandbox": ({"sandbox"}, {"aiohttp", "brotli", "backports"}),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import BadUpstreamReply, GatewayError
+from gateway.types import Usage
 from gateway.unified.reply import MAX_DOCUMENT, Reply, VendorRefused
 from gateway.wire.decompress import decompressor
 from gateway.wire.head import Response, parse_response
@@ -81,7 +82,7 @@ def test_the_end_waits_for_the_charge() -> None:
     lab.feed(TEXT, LAST + USAGE + DONE)
     assert lab.reply.over.done
     assert DONE not in lab.client
-    tail = lab.reply.pass_on()
+    tail = lab.reply.pass_on(Usage())
     assert lab.client + tail == TEXT + LAST + USAGE + DONE
     lab.feed(b"\n")
     assert lab.client.endswith(b"\n")
@@ -188,6 +189,32 @@ def test_memory_is_bounded() -> None:
         lab.feed(b"x" * 100_000)
     lab.reply.finished()
     assert isinstance(result(lab.reply.begun), VendorRefused)
+
+
+def test_nothing_follows_a_hole() -> None:
+    """A piece that could not be turned is missing: what comes behind it must not look like the rest."""
+    lab = Lab()
+
+    class Turning:
+        def feed(self, data: bytes) -> bytes:
+            if b"hole" in data:
+                raise BadUpstreamReply("not readable")
+            return data
+
+        last = feed
+
+    lab.reply.transform = Turning()  # type: ignore[assignment]
+    lab.reply.head(head())
+    lab.feed(FIRST)
+    assert result(lab.reply.begun) is None
+    lab.client += lab.reply.go_live()
+    lab.feed(TEXT.replace(b"hi", b"hole"), TEXT, LAST, DONE)
+    lab.reply.finished()
+    assert result(lab.reply.over) is None
+    assert lab.reply.failed
+    assert lab.client == FIRST
+    assert lab.reply.stream is not None
+    assert not lab.reply.stream.finished
 
 
 def test_our_own_mistake_ends_the_call_too(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -330,6 +330,21 @@ def test_the_worst_breaker_stands_for_a_provider() -> None:
     assert next(world.router.routes(world.model, chat)).target.model == "n"
 
 
+def test_how_long_an_account_rests() -> None:
+    world = World(Target("a", "m"), Target("b", "m"), providers=[provider("b", keys=("1", "2"))])
+    accounts = {}
+    for route in world.router.routes(world.model, chat):
+        accounts[route.key] = route.account
+        finish(route, Failure(LIMITED, 30.0 if route.key == "b2" else 1.0))
+    world.now = 10.0
+    assert world.router.rests(world.model, accounts["b2"]) == 20.0
+    assert world.router.rests(world.model, accounts["b1"]) == 0.0
+    world.kill("a")
+    assert world.router.rests(world.model, accounts["a1"]) == world.health("a").breaker.wakes(world.now) > 0
+    assert world.router.rests(world.model, "another|account") is None
+    assert world.router.rests(Model("gone"), accounts["b2"]) is None
+
+
 def test_when_something_wakes() -> None:
     world = World(Target("a", "m"), Target("b", "m"), providers=[provider("a", "12"), provider("b", "1")])
     assert world.router.wakes(world.model) == 0.0

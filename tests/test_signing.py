@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.wire.signing import signed
+from gateway.wire.signing import required, signed
 
 
 @pytest.mark.parametrize(
     ("auth", "dialect", "path", "lines"),
     [
         (None, "openai.chat", b"/v1/x", b"Authorization: Bearer k/1\r\n"),
-        (None, "anthropic.messages", b"/v1/x", b"x-api-key: k/1\r\nanthropic-version: 2023-06-01\r\n"),
+        (None, "anthropic.messages", b"/v1/x", b"x-api-key: k/1\r\n"),
         (None, "gemini.embed", b"/v1/x", b"x-goog-api-key: k/1\r\n"),
         ("bearer", "gemini.embed", b"/v1/x", b"Authorization: Bearer k/1\r\n"),
         ("x-api-key", "openai.chat", b"/v1/x", b"x-api-key: k/1\r\n"),
@@ -24,6 +24,11 @@ def test_kinds(auth: str | None, dialect: str, path: bytes, lines: bytes) -> Non
 
 def test_a_query_that_is_there_is_kept() -> None:
     assert signed("query:token", "openai.chat", "a b", b"/x?y=1") == (b"/x?y=1&token=a%20b", b"")
+
+
+def test_anthropic_wants_a_version_of_everybody() -> None:
+    assert required("anthropic.messages") == ((b"anthropic-version", b"anthropic-version: 2023-06-01\r\n"),)
+    assert required("openai.chat") == ()
 
 
 def test_without_a_key_nothing_is_added() -> None:

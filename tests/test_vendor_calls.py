@@ -18,7 +18,8 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.routing.health import BUSY, CLIENT_FAULT, KEY_REFUSED, LIMITED, UNAVAILABLE
-from gateway.unified.attempts import _decoded, failure_of, outcome_of
+from gateway.unified.asked import listed
+from gateway.unified.attempts import failure_of, outcome_of
 from gateway.unified.reply import VendorRefused
 
 
@@ -54,17 +55,17 @@ def test_who_is_to_blame(error: GatewayError, kind: str, outcome: str) -> None:
     assert failure.retry_after == (3.0 if kind == LIMITED else None)
 
 
-def test_only_what_is_converted_is_decoded() -> None:
+def test_only_what_is_converted_islisted() -> None:
     costly = b"[" + b"{}," * 300_000 + b"{}]"
     request = peek("openai.embeddings", b'{"model":"m","input":["a"],"dimensions":8,"tools":' + costly + b"}")
     tracemalloc.start()
-    fields = _decoded(request)
+    fields = listed(request)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert fields == {"model": "m", "input": ["a"], "dimensions": 8, "tools": True}
     assert most < 1 << 20
 
 
-def test_too_many_items_are_refused_before_they_are_decoded() -> None:
+def test_too_many_items_are_refused_before_they_arelisted() -> None:
     with pytest.raises(Unsupported, match="4096"):
-        _decoded(peek("openai.embeddings", b'{"model":"m","input":["' + b'","' * 5000 + b'"]}'))
+        listed(peek("openai.embeddings", b'{"model":"m","input":["' + b'","' * 5000 + b'"]}'))

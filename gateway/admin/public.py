@@ -62,6 +62,7 @@ class PublicPages:
         for path in sorted(self._paths):
             app.router.add_options(path, self._preflight)
             app.router.add_route("*", path, self._wrong_method)
+        app.router.add_options("/models/{tail:.*}", self._preflight)
         for tail in ("/v1/{tail:.*}", "/v1beta/{tail:.*}"):
             app.router.add_options(tail, self._preflight)
             app.router.add_route("*", tail, self._nothing)
@@ -124,7 +125,9 @@ def _json(value: dict[str, Any]) -> web.Response:
 
 
 def _form(request: web.Request) -> str:
-    if "anthropic-version" in request.headers:
+    if request.path.startswith("/v1beta/"):
+        return "gemini"
+    if "anthropic-version" in request.headers or "/messages" in request.path:
         return "anthropic"
     return "gemini" if "x-goog-api-key" in request.headers else "openai"
 

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import uvloop
 
-from gateway.benchmark.calls import BURST, PACED, UNARY, Target, WrongAnswer
-from gateway.benchmark.load import Caller, sample
+from gateway.benchmark.calls import BURST, PACED, UNARY, UNIFIED_BURST, Call, Target, WrongAnswer
+from gateway.benchmark.converted import CHAT_BURST, CHAT_UNARY
+from gateway.benchmark.load import Caller, Client, MeaningClient, sample
 from gateway.benchmark.processes import free_port, halves, pinned
 from gateway.benchmark.start import far_side, gateway_command, started, unified
 
@@ -56,30 +57,45 @@ def latencies(target: Target, calls: int) -> list[float]:
 
 
 ROUNDS = 5
-UNIFIED = "unified POST: CPU"  # with a key, its limits, a hold and a charge
+
+class Load(NamedTuple):
+    """A row of CPU time per unit. `unified`: with a key, its limits, a hold and a charge."""
+
+    name: str
+    unit: str
+    call: Call
+    connections: int
+    unified: bool = False
+    client: type[Client] = Client
+
+
 LOADS = (
-    ("unary POST: CPU", "us/request", UNARY, 32),
-    (UNIFIED, "us/request", UNARY, 32),
-    ("SSE paced: CPU", "us/event", PACED, 128),
-    ("SSE burst: CPU", "us/event", BURST, 32),
+    Load("unary POST: CPU", "us/request", UNARY, 32),
+    Load("unified POST: CPU", "us/request", UNARY, 32, unified=True),
+    Load("unified POST, other dialect: CPU", "us/request", CHAT_UNARY, 32, unified=True, client=MeaningClient),
+    Load("SSE paced: CPU", "us/event", PACED, 128),
+    Load("SSE burst: CPU", "us/event", BURST, 32),
+    Load("unified SSE burst: CPU", "us/event", UNIFIED_BURST, 32, unified=True),
+    Load("unified SSE burst, other dialect: CPU", "us/event", CHAT_BURST, 32, unified=True, client=MeaningClient),
 )
 
 
 def measure(direct: Target, through: Target, unified: Target, seconds: float, rounds: int) -> list[Row]:
     """Direct and through take turns, so that what else the machine does falls on both."""
     waits: dict[Target, list[float]] = {direct: [], through: []}
-    cpu: dict[str, list[float]] = {name: [] for name, *_ in LOADS}
+    cpu: dict[str, list[float]] = {load.name: [] for load in LOADS}
     for _ in range(rounds):
-        for target, found in waits.items():
-            found += latencies(target, max(100, int(seconds * 1000)))
-        for name, _unit, call, connections in LOADS:
-            target = unified if name == UNIFIED else through
-            cpu[name].append(uvloop.run(sample(target, call, connections, seconds)).per_unit)
+        for target, times in waits.items():
+            times += latencies(target, max(100, int(seconds * 1000)))
+        for load in LOADS:
+            target = unified if load.unified else through
+            found = uvloop.run(sample(target, load.call, load.connections, seconds, load.client))
+            cpu[load.name].append(found.per_unit)
     near, far = (sorted(found) for found in waits.values())
     return [
         Row("first byte, median", "us", statistics.median(near), statistics.median(far)),
         Row("first byte, 99 %", "us", near[int(len(near) * 0.99)], far[int(len(far) * 0.99)]),
-        *(Row(name, unit, None, statistics.median(cpu[name])) for name, unit, *_ in LOADS),
+        *(Row(load.name, load.unit, None, statistics.median(cpu[load.name])) for load in LOADS),
     ]
 
 

@@ -10,9 +10,13 @@ from typing import Any, ClassVar, cast
 import httptools
 import uvloop
 
-from gateway.benchmark.calls import ANSWER_HEAD, BURST, COMPLETION, HOST, PACED, STREAM, UNARY, chunked
+from gateway.benchmark.calls import ANSWER_HEAD, CHAT, COMPLETION, HOST, STREAM, chunked
+from gateway.benchmark.converted import MESSAGE, MESSAGE_STREAM, MESSAGES
 
 PACE = 0.010  # seconds between the events of a paced stream
+SSE_HEAD = (ANSWER_HEAD + "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n").encode()
+
+Answer = Callable[["FarSide"], None]
 
 
 def complete(body: bytes) -> bytes:
@@ -20,15 +24,34 @@ def complete(body: bytes) -> bytes:
     return head.encode() + body
 
 
-SSE_HEAD = (ANSWER_HEAD + "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n").encode()
+def whole(answer: bytes) -> Answer:
+    return lambda far_side: far_side.transport.write(answer)
+
+
+def burst(events: list[bytes]) -> bytes:
+    return SSE_HEAD + b"".join(map(chunked, events)) + b"0\r\n\r\n"
+
+
+def paced(events: list[bytes]) -> Answer:
+    pieces = [*map(chunked, events), b"0\r\n\r\n"]
+
+    def begin(far_side: FarSide) -> None:
+        far_side.transport.write(SSE_HEAD)
+        far_side.next_event(iter(pieces))
+
+    return begin
+
+
+_UNKNOWN = whole(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+_BURST, _PACED = b"?sse=burst", b"?sse=paced"
+_STREAMS = ((b'"burst', _BURST), (b'"paced', _PACED))  # a gateway may add to the model's name
+_BY_MODEL = frozenset((CHAT.encode(), MESSAGES.encode()))
 
 
 class FarSide(asyncio.Protocol):
-    """A vendor as cheap as can be: the request's target chooses the answer, every answer is made beforehand."""
-
-    plain: ClassVar[bytes] = complete(COMPLETION)
-    burst: ClassVar[bytes] = SSE_HEAD + b"".join(map(chunked, STREAM)) + b"0\r\n\r\n"
-    events: ClassVar[list[bytes]] = [*map(chunked, STREAM), b"0\r\n\r\n"]
+    """A vendor as cheap as can be: the request's target chooses the answer, every answer is made beforehand. A stream
+    may also be asked for by the model's name, for gateways that have paths of their own.
+    """
 
     transport: asyncio.Transport
 
@@ -45,21 +68,12 @@ class FarSide(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         self.target += url
 
+    def on_body(self, body: bytes) -> None:
+        if self.target in _BY_MODEL and b"stream" in body:
+            self.target += next((query for model, query in _STREAMS if model in body), b"")
+
     def on_message_complete(self) -> None:
-        self.answers.get(self.target, FarSide.answer_unknown)(self)
-
-    def answer_plain(self) -> None:
-        self.transport.write(self.plain)
-
-    def answer_unknown(self) -> None:
-        self.transport.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-
-    def answer_burst(self) -> None:
-        self.transport.write(self.burst)
-
-    def answer_paced(self) -> None:
-        self.transport.write(SSE_HEAD)
-        self.next_event(iter(self.events))
+        self.answers.get(self.target, _UNKNOWN)(self)
 
     def next_event(self, events: Iterator[bytes]) -> None:
         if (event := next(events, None)) is not None and not self.transport.is_closing():
@@ -67,9 +81,12 @@ class FarSide(asyncio.Protocol):
             asyncio.get_running_loop().call_later(PACE, self.next_event, events)
 
     answers: ClassVar[Mapping[bytes, Callable[[Any], None]]] = {
-        UNARY.target.encode(): answer_plain,
-        BURST.target.encode(): answer_burst,
-        PACED.target.encode(): answer_paced,
+        CHAT.encode(): whole(complete(COMPLETION)),
+        CHAT.encode() + _BURST: whole(burst(STREAM)),
+        CHAT.encode() + _PACED: paced(STREAM),
+        MESSAGES.encode(): whole(complete(MESSAGE)),
+        MESSAGES.encode() + _BURST: whole(burst(MESSAGE_STREAM)),
+        MESSAGES.encode() + _PACED: paced(MESSAGE_STREAM),
     }
 
 

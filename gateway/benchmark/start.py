@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway.benchmark.calls import CHAT, HOST, KEY, UNARY, Target, WrongAnswer
+from gateway.benchmark.converted import ANTHROPIC, MESSAGES
 from gateway.benchmark.load import Caller
 from gateway.benchmark.processes import end, pinned, rest
 
@@ -74,14 +75,19 @@ def started(
 def gateway_command(folder: Path, upstream: int, port: int, access_log: str = "off", workers: int = 1) -> list[str]:
     """The command line of a gateway with its own configuration and data under `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    provider = {
-        "base_url": f"http://{HOST}:{upstream}", "max_connections": 10000, "speaks": {"openai.chat": CHAT},
-        "keys": [f"env:{VENDOR_KEY}"],
-    }  # fmt: skip
-    models = {name: {"targets": [{"provider": "bench", "model": f"{name}-v1"}], "price": _PRICE} for name in MODELS}
+    vendor = {"base_url": f"http://{HOST}:{upstream}", "max_connections": 10000, "keys": [f"env:{VENDOR_KEY}"]}
+    providers = {
+        "bench": {**vendor, "speaks": {"openai.chat": CHAT}},
+        "claude": {**vendor, "speaks": {"anthropic.messages": MESSAGES}},
+    }
+    models = {
+        name + ending: {"targets": [{"provider": provider, "model": f"{name}{ending}-v1"}], "price": _PRICE}
+        for provider, ending in (("bench", ""), ("claude", ANTHROPIC))
+        for name in MODELS
+    }
     config = folder / "providers.yaml"
     # JSON is YAML, and quotes the words that must be quoted.
-    entries = {"server": {"access_log": access_log}, "providers": {"bench": provider}, "models": models}
+    entries = {"server": {"access_log": access_log}, "providers": providers, "models": models}
     config.write_text(json.dumps(entries))
     options = {"--config": config, "--data": folder / "data", "--host": HOST, "--port": port, "--workers": workers}
     return [sys.executable, "-m", "gateway", "serve", *map(str, itertools.chain.from_iterable(options.items()))]

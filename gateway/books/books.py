@@ -13,6 +13,8 @@ from gateway.books.limits import Limits, Standing
 from gateway.store.ledger import Ledger
 from gateway.types import OUTCOME_EXPIRED, OUTCOME_FAILED, Caller, Charge
 
+NO_HOLD = -1  # an amount: the call counts against the limits, but it is free and not entered in the ledger
+
 
 class Bookkeeping(Protocol):
     """Who lets calls in and closes them."""
@@ -24,7 +26,7 @@ class Bookkeeping(Protocol):
         """Takes the call's place, its tokens and its hold in one step, or nothing at all.
 
         Raises RateLimited, NoCredit, BudgetSpent, or Overloaded where the books cannot be reached. None: the key has no
-        limits. Whoever gives up waiting holds nothing.
+        limits. Whoever gives up waiting holds nothing. `amount` may be NO_HOLD.
         """
 
     def close(self, charge: Charge, tokens: int | None, at_once: bool = True) -> asyncio.Future[None]:
@@ -64,6 +66,8 @@ class Books:
 
     async def admit(self, caller: Caller, request_id: str, tokens: int, amount: int) -> Standing | None:
         standing = self._limits.admit(caller, request_id, tokens)
+        if amount == NO_HOLD:
+            return standing
         try:
             await self._ledger.hold(caller, request_id, amount)
         except BaseException:  # also where the one who waits has given up
@@ -78,9 +82,10 @@ class Books:
 
     async def adopt(self, calls: list[Call]) -> None:
         """Takes over calls that were let in by books which have died since. Those closed in the ledger stay closed."""
-        opened = await self._ledger.adopt([(call.caller, call.request_id, call.amount) for call in calls])
+        held = [(call.caller, call.request_id, call.amount) for call in calls if call.amount != NO_HOLD]
+        opened = await self._ledger.adopt(held)
         for call in calls:
-            if call.request_id in opened:
+            if call.amount == NO_HOLD or call.request_id in opened:
                 self._limits.restore(call.caller, call.request_id, call.tokens)
 
     def expire_orphans(self) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.books.books import finished, given_up
+from gateway.books.books import NO_HOLD, finished, given_up
 from gateway.books.limits import Standing
 from gateway.books.messages import Admit, Admitted, Ask, Channel, Close, Closed, Hello, Message, Refused, Told, Welcome
 from gateway.errors import Overloaded
@@ -162,11 +162,15 @@ class RemoteBooks:
                 closing.durable.set_exception(RuntimeError(f"a charge could not be entered: {error}"))
             return
         charge = closing.close.charge
+        if closing.admit.amount != NO_HOLD:
+            self._count(charge)
+        if not closing.durable.done():
+            closing.durable.set_result(None)
+
+    def _count(self, charge: Charge) -> None:
         self.settlements[charge.outcome] = self.settlements.get(charge.outcome, 0) + 1
         if charge.cost:
             self.costs[charge.model] = self.costs.get(charge.model, 0) + charge.cost
-        if not closing.durable.done():
-            closing.durable.set_result(None)
 
     # ---- the connection
 

@@ -6,6 +6,7 @@ about the target; a target that is unavailable moves its breaker; a client's fau
 
 from __future__ import annotations
 
+import hashlib
 from math import inf
 
 import msgspec
@@ -87,10 +88,11 @@ class Health:
 class Key:
     """One key of a provider. `text` None: the provider is called without credentials, which can be limited as well."""
 
-    __slots__ = ("_rest", "text", "until")
+    __slots__ = ("_rest", "account", "text", "until")
 
-    def __init__(self, text: str | None) -> None:
+    def __init__(self, text: str | None, provider: str = "") -> None:
         self.text = text
+        self.account = f"{provider}|{_fingerprint(text)}"  # whose it is, without saying the key
         self.until = 0.0  # rests until then
         self._rest = 0.0  # the last rest that we chose ourselves; doubles until a success
 
@@ -124,6 +126,10 @@ LESSONS = {
     BUSY: (None, Breaker.released),
     CLIENT_FAULT: (None, Breaker.succeeded),
 }
+
+
+def _fingerprint(text: str | None) -> str:
+    return hashlib.blake2b((text or "").encode(), digest_size=8).hexdigest()
 
 
 class KeyRing:
@@ -168,7 +174,7 @@ class Upstream:
             texts = {None: None}  # self-hosted: no credentials, which is not the same as missing ones
         self.provider: Provider = provider
         self.healths: dict[str, Health] = {model: known.get(model) or Health() for model in models}
-        self.ring: KeyRing = KeyRing([rests.get(text) or Key(text) for text in texts])
+        self.ring: KeyRing = KeyRing([rests.get(text) or Key(text, provider.id) for text in texts])
 
     def state(self, now: float) -> int:
         """The worst state of its breakers."""

@@ -102,6 +102,11 @@ class Route:
         self._open = False
 
     @property
+    def account(self) -> str:
+        """The vendor account that the call goes to: what it signs is good there only."""
+        return self._key.account
+
+    @property
     def key(self) -> str | None:
         """The vendor's key, None for no credentials. Not for any message."""
         return self._key.text
@@ -146,7 +151,7 @@ class Route:
 class Plan:
     """A model's candidates by priority, and how equals are ranked."""
 
-    __slots__ = ("groups", "rank")
+    __slots__ = ("groups", "rank", "shared")
 
     def __init__(self, model: Model, upstreams: Mapping[str, Upstream]) -> None:
         self.rank = RANKS[model.strategy]
@@ -155,6 +160,8 @@ class Plan:
             if target.provider in upstreams:
                 found.setdefault(target.priority, []).append(Candidate(target, upstreams[target.provider]))
         self.groups = tuple(found[priority] for priority in sorted(found))
+        accounts = {key.account for group in self.groups for candidate in group for key in candidate.ring.keys}
+        self.shared = len(accounts) > 1
 
 
 class Router:
@@ -197,24 +204,56 @@ class Router:
         # Only the client's own word: where rules lead is nobody else's business.
         raise UnknownModel(f"the model {shown(name)} does not exist; GET /v1/models lists yours", param="model")
 
-    def routes(self, model: Model, usable: Usable) -> Iterator[Route]:
-        """Where to try, in order; none if nothing is awake. `usable` gives a target's dialect, None: not this one."""
+    def routes(self, model: Model, usable: Usable, account: str | None = None) -> Iterator[Route]:
+        """Where to try, in order; none if nothing is awake. `usable` gives a target's dialect, None: not this one.
+
+        `account`: of the one that made what the conversation builds on: it comes first.
+        """
         plan = self._plans.get(model.name)
         if plan is None:
             return
+        known = self._known(plan, account) if account is not None else None
+        over: Candidate | None = None
+        if known is not None and (dialect := usable(known[0].target, known[0].provider)) is not None:
+            route = Route(known[0], dialect, known[1], self._clock)
+            yield route
+            over = known[0] if route.failure is None or not route.failure.of_key else None
         for group in plan.groups:
-            waiting = group.copy()
+            waiting = [candidate for candidate in group if candidate is not over]
             while waiting:
                 candidate = self._next(plan.rank, waiting) if len(waiting) > 1 else waiting[0]
                 waiting.remove(candidate)
                 dialect = usable(candidate.target, candidate.provider)
-                tried: list[Key] = []
+                tried: list[Key] = [known[1]] if known is not None and known[0] is candidate else []
                 while dialect is not None and (key := candidate.key(self._clock(), tried)):
                     route = Route(candidate, dialect, key, self._clock)
                     yield route
                     if route.failure is None or not route.failure.of_key:
                         break
                     tried.append(key)  # the target may be well: the same again with the next key
+
+    def _known(self, plan: Plan, account: str) -> tuple[Candidate, Key] | None:
+        """The candidate and the key of an account, if they are awake."""
+        now = self._clock()
+        for candidate in (candidate for group in plan.groups for candidate in group):
+            for key in candidate.ring.keys:
+                if key.account == account and key.until <= now and candidate.health.breaker.admits(now):
+                    return candidate, key
+        return None
+
+    def rests(self, model: Model, account: str) -> float | None:
+        """Seconds until an account may be called for the model; None if it is none of the model's."""
+        now, plan = self._clock(), self._plans.get(model.name)
+        for candidate in (candidate for group in (plan.groups if plan else ()) for candidate in group):
+            for key in candidate.ring.keys:
+                if key.account == account:
+                    return max(key.until - now, candidate.health.breaker.wakes(now), 0.0)
+        return None
+
+    def shared(self, model: Model) -> bool:
+        """Whether there is more than one account to choose from."""
+        plan = self._plans.get(model.name)
+        return plan is not None and plan.shared
 
     def _next(self, rank: Rank, waiting: list[Candidate]) -> Candidate:
         """The best of several. Whether it is awake shows when a key is asked for: that changes nothing in the order."""

@@ -1,6 +1,6 @@
 """Kept answers on disk: one SQLite file that all worker processes share, looked after by one thread in each.
 
-The file is a cache and nothing else: it may be lost at any moment, and it may lie. So
+An answer is any bytes under a digest. The file may be lost at any moment, and it may lie. So
 
 * nothing is synced; a file that is damaged, of another version or gone is made anew, under a lock file, so that two
   processes never mix the new file with the old one's log;
@@ -20,6 +20,7 @@ import hashlib
 import os
 import sqlite3
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +29,7 @@ from typing import TypeVar
 from gateway.store.sqlite import transaction
 
 _T = TypeVar("_T")
+_Row = tuple[bytes, bytes, float, float]  # digest, answer, when it expires, now
 
 MAX_BYTES = 256 << 20
 MAX_WAITING = 64 << 20  # bytes that wait to be written; more are not kept
@@ -48,12 +50,19 @@ COMMIT;
 
 
 class Answers:
-    """The file at `path`. Its folder must exist; the file is made when it is first needed."""
+    """The file at `path`. Its folder must exist; the file is made when it is first needed.
 
-    def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
+    `otherwise`: what is told of a disk that cannot be used.
+    """
+
+    def __init__(
+        self, path: Path, max_bytes: int = MAX_BYTES, otherwise: str = "answers are kept in memory only"
+    ) -> None:
         self._path = path
+        self._otherwise = otherwise
         self._max_pages = max_bytes // _PAGE
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="answers")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
+        self._rows: deque[_Row] = deque()  # what `put` leaves for the thread
         self._queued = 0  # bytes, counted by the loop
         self._written = 0  # bytes, counted by the thread
         self._told: set[str] = set()
@@ -70,12 +79,32 @@ class Answers:
         """The answer that was kept under `digest`; None if there is none."""
         return asyncio.get_running_loop().run_in_executor(self._thread, self._safely, _get, digest)
 
+    def get_all(self, digests: list[bytes]) -> asyncio.Future[list[bytes | None]]:
+        """What was kept under each of them, in one visit to the file."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._get_all, digests)
+
+    def write(self, digest: bytes, answer: bytes, expires: float, now: float) -> asyncio.Future[bool]:
+        """As `put`, but done when the answer is in the file; False: it could not be kept."""
+        self._queued += len(answer)
+        rows = [(digest, answer, expires, now)]
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._put, rows)
+
+    def remove(self, digest: bytes) -> asyncio.Future[bool]:
+        """Whether there was an answer, and it is gone."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._remove, digest)
+
     def put(self, digest: bytes, answer: bytes, expires: float, now: float) -> None:
         """Keeps `answer` in place of any other under `digest`; written later, and dropped if the disk is too slow."""
         if self.waiting + len(answer) > MAX_WAITING:
             return
         self._queued += len(answer)
-        self._thread.submit(self._put, digest, answer, expires, now)
+        self._rows.append((digest, answer, expires, now))
+        if len(self._rows) == 1:
+            self._thread.submit(self._put_all)
+
+    def written(self) -> asyncio.Future[None]:
+        """Done when everything put before is written, or given up."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._put_all)
 
     def purge(self, now: float) -> None:
         """Removes what has expired; later."""
@@ -88,20 +117,36 @@ class Answers:
 
     # What follows runs in the thread.
 
-    def _put(self, digest: bytes, answer: bytes, expires: float, now: float) -> None:
-        try:
-            self._safely(self._write, digest, answer, expires, now)
-        finally:
-            self._written += len(answer)
+    def _get_all(self, digests: list[bytes]) -> list[bytes | None]:
+        return self._safely(lambda db: [_get(db, digest) for digest in digests]) or [None] * len(digests)
 
-    def _write(self, db: sqlite3.Connection, digest: bytes, answer: bytes, expires: float, now: float) -> None:
+    def _remove(self, digest: bytes) -> bool:
+        return bool(self._safely(_delete, digest))
+
+    def _put_all(self) -> None:
+        # What waits goes in one transaction. `put` calls again as soon as it finds the queue empty.
+        rows = []
+        while self._rows:
+            rows.append(self._rows.popleft())
+        if rows:
+            self._put(rows)
+
+    def _put(self, rows: list[_Row]) -> bool:
+        try:
+            return bool(self._safely(self._write, rows))
+        finally:
+            self._written += sum(len(answer) for _, answer, _, _ in rows)
+
+    def _write(self, db: sqlite3.Connection, rows: list[_Row]) -> bool:
         with transaction(db):
-            db.execute("DELETE FROM answers WHERE digest = ?", (digest,))
-            _purge(db, now)
-            row = (digest, expires, _seal(digest, answer) + answer)
-            db.execute("INSERT INTO answers (digest, expires, sealed) VALUES (?, ?, ?)", row)
-            while _pages(db) > self._max_pages and _drop_oldest(db):
-                pass
+            for digest, answer, expires, now in rows:
+                _delete(db, digest)
+                _purge(db, now)
+                row = (digest, expires, _seal(digest, answer) + answer)
+                db.execute("INSERT INTO answers (digest, expires, sealed) VALUES (?, ?, ?)", row)
+                while _pages(db) > self._max_pages and _drop_oldest(db):
+                    pass
+        return True
 
     def _safely(self, work: Callable[..., _T], *args: object) -> _T | None:
         try:
@@ -113,17 +158,17 @@ class Answers:
             if code in _DAMAGED:
                 self._replace()
             elif code != sqlite3.SQLITE_BUSY:
-                self._tell(f"cannot be used ({exc}); answers are kept in memory only")
+                self._tell(f"cannot be used ({exc}); {self._otherwise}")
                 self._close()
         except OSError as exc:
-            self._tell(f"cannot be used ({exc.strerror}); answers are kept in memory only")
+            self._tell(f"cannot be used ({exc.strerror}); {self._otherwise}")
             self._close()
         return None
 
     def _tell(self, what: str) -> None:
         if what not in self._told:
             self._told.add(what)
-            print(f"cache: {self._path} {what}", file=sys.stderr, flush=True)
+            print(f"{self._path.stem}: {self._path} {what}", file=sys.stderr, flush=True)
 
     def _connection(self) -> sqlite3.Connection:
         """The open file, if it is still the one at our path: another process may have replaced it."""
@@ -157,11 +202,8 @@ class Answers:
         self._close()
         with contextlib.suppress(OSError), self._locked():
             if self._inode_there() == self._inode:  # else another process was faster
-                self._remove()
-
-    def _remove(self) -> None:
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+                for suffix in ("", "-wal", "-shm"):
+                    Path(f"{self._path}{suffix}").unlink(missing_ok=True)
 
     def _inode_there(self) -> int:
         try:
@@ -194,6 +236,10 @@ def _get(db: sqlite3.Connection, digest: bytes) -> bytes | None:
     return answer if row[0][:_SEAL] == _seal(digest, answer) else None
 
 
+def _delete(db: sqlite3.Connection, digest: bytes) -> bool:
+    return db.execute("DELETE FROM answers WHERE digest = ?", (digest,)).rowcount > 0
+
+
 def _purge(db: sqlite3.Connection, now: float) -> int:
     some = "SELECT id FROM answers WHERE expires <= ? ORDER BY expires LIMIT ?"
     return db.execute(f"DELETE FROM answers WHERE id IN ({some})", (now, _PURGE_AT_ONCE)).rowcount
@@ -218,4 +264,3 @@ def _pages(db: sqlite3.Connection) -> int:
 
 def _seal(digest: bytes, answer: bytes) -> bytes:
     return hashlib.blake2b(answer, key=digest, digest_size=_SEAL).digest()
-

@@ -6,11 +6,13 @@ import datetime
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from gateway.features import features
 from gateway.models import Model
 from gateway.prices import numbers
 from gateway.types import Caller
+from gateway.unified.surfaces import Surface
 
-Surfaces = Callable[[str], list[str]]  # the surfaces at which a model can be used
+Surfaces = Callable[[str], list[Surface]]  # those at which a model can be used
 
 
 def visible(models: Mapping[str, Model], caller: Caller) -> list[Model]:
@@ -28,8 +30,26 @@ def openai_item(model: Model, created: int, surfaces: Surfaces) -> dict[str, Any
     owner = model.targets[0].provider if model.targets else "gateway"
     return {
         "id": model.name, "object": "model", "created": created, "owned_by": owner,
-        "surfaces": surfaces(model.name), "price": numbers(model.price),
+        **_where(model, surfaces),
     }  # fmt: skip
+
+
+def _where(model: Model, surfaces: Surfaces) -> dict[str, Any]:
+    """What no vendor's list has: where a model can be used, in which formats, and for how much."""
+    found = surfaces(model.name)
+    dialects = list(dict.fromkeys(surface.dialect for surface in found))
+    return {"surfaces": _names(found), "dialects": dialects, "price": numbers(model.price)}
+
+
+def _names(surfaces: Iterable[Surface]) -> list[str]:
+    return list(dict.fromkeys(surface.name for surface in surfaces))
+
+
+def _most_output(model: Model, field: str) -> dict[str, int]:
+    """The most tokens that an answer may have, where all targets are known to allow them."""
+    known = [features(target.model, model.features).max_output for target in model.targets]
+    least = min((most for most in known if most is not None), default=None)
+    return {field: least} if least is not None and None not in known else {}
 
 
 def anthropic_list(models: Iterable[Model], created: int, surfaces: Surfaces) -> dict[str, Any]:
@@ -43,7 +63,7 @@ def anthropic_item(model: Model, created: int, surfaces: Surfaces) -> dict[str, 
     moment = datetime.datetime.fromtimestamp(created, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "type": "model", "id": model.name, "display_name": model.name, "created_at": moment, "lifecycle": "active",
-        "surfaces": surfaces(model.name), "price": numbers(model.price),
+        **_most_output(model, "max_tokens"), **_where(model, surfaces),
     }  # fmt: skip
 
 
@@ -53,12 +73,16 @@ def gemini_list(models: Iterable[Model], created: int, surfaces: Surfaces) -> di
 
 
 def gemini_item(model: Model, _: int, surfaces: Surfaces) -> dict[str, Any]:
-    # No method of Google's own is served, so none is promised.
-    at = surfaces(model.name)
     return {
         "name": f"models/{model.name}", "baseModelId": model.name, "version": "1", "displayName": model.name,
-        "supportedGenerationMethods": [], "surfaces": at, "price": numbers(model.price),
+        **_most_output(model, "outputTokenLimit"), "supportedGenerationMethods": _methods(surfaces(model.name)),
+        **_where(model, surfaces),
     }  # fmt: skip
+
+
+def _methods(surfaces: Iterable[Surface]) -> list[str]:
+    """What Google's SDK can call: the methods behind the model's name in a path."""
+    return [surface.method.removeprefix(":") for surface in surfaces if surface.form == "gemini"]
 
 
 # Form: (the whole list, one item).
@@ -72,6 +96,7 @@ FORMS: dict[str, tuple[Callable[..., dict[str, Any]], Callable[..., dict[str, An
 def pricing(models: Mapping[str, Model], surfaces: Surfaces) -> dict[str, Any]:
     """`GET /pricing`: public."""
     rows = [
-        {"model": name, "surfaces": surfaces(name), "price": numbers(models[name].price)} for name in sorted(models)
+        {"model": name, "surfaces": _names(surfaces(name)), "price": numbers(models[name].price)}
+        for name in sorted(models)
     ]
     return {"currency": "credit", "models": rows}

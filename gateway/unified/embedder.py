@@ -9,8 +9,11 @@ import msgspec
 from gateway.dialects.request import peek
 from gateway.errors import BadUpstreamReply, GatewayError, NoTarget
 from gateway.routing.rules import Facts
+from gateway.types import Caller
+from gateway.unified.asked import Asked
 from gateway.unified.attempts import VendorCall, failure_of, outcome_of
 from gateway.unified.reply import Reply
+from gateway.unified.requests import Lines
 from gateway.unified.surfaces import BY_PATH
 from gateway.wire.decompress import decompressor
 
@@ -18,7 +21,15 @@ if TYPE_CHECKING:
     from gateway.unified.entry import Unified
 
 _SURFACE = BY_PATH[b"/v1/embeddings"]
-_LINES = ((b"content-type", b"Content-Type: application/json\r\n"),)
+_NOBODY = Caller("", "", "")
+
+
+class _Head:
+    """What stands for a client's head."""
+
+    surface = _SURFACE
+    lines: Lines = ((b"content-type", b"Content-Type: application/json\r\n"),)
+    array = False
 
 
 class _Item(msgspec.Struct):
@@ -42,17 +53,19 @@ class Embedder:
     async def __call__(self, text: str) -> list[float]:
         """The vector of a text. Raises GatewayError."""
         unified = self._unified
-        request = peek(_SURFACE.dialect, msgspec.json.encode(
-            {"model": self._model, "input": [text], "encoding_format": "float"}
-        ))  # fmt: skip
+        body = {"model": self._model, "input": [text], "encoding_format": "float"}
+        request = peek(_SURFACE.dialect, msgspec.json.encode(body))
+        asked = Asked(unified, _Head(), request, _NOBODY, "")
+        model = unified.router.resolve(self._model, Facts())
         last: GatewayError = NoTarget("no target of the embedding model is available")
-        for route in unified.router.routes(unified.router.resolve(self._model, Facts()), unified.usable(_SURFACE)):
+        for route in unified.router.routes(model, unified.usable(_SURFACE)):
             route.begin()
             begun = unified.edge().now
             reply = Reply(route.dialect, False, 1, decompressor, lambda _: None, lambda: None)
             fetch = None
             try:
-                call = VendorCall(unified, _SURFACE.dialect, _LINES, request, route)
+                call = VendorCall(asked, model, route)
+                await call.prepare()
                 fetch = call.fetch(reply)
                 fetch.start(call.request)
                 await reply.begun

@@ -42,6 +42,7 @@ class CallRecord:
     cost: int | None = None
     usage: Usage | None = None
     estimated = False
+    unmetered = False  # a call that uses nothing
     outcome = ""
     _handed = 0.0
     _asked = 0.0
@@ -95,7 +96,7 @@ class CallRecord:
         if self.usage is not None:
             series.usage["estimated" if self.estimated else "vendor"] += 1
             model.count(self.usage, self.estimated)
-        elif reason == "complete" and not self.cache:
+        elif reason == "complete" and not (self.cache or self.unmetered):
             series.usage["none"] += 1
         duration = now - self.started
         first = added = -1.0

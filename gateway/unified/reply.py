@@ -7,6 +7,9 @@
                                then each piece to the client, up to the terminal event ───► `over`
 ```
 
+What has been judged is the vendor's own bytes. Where the client speaks another dialect, a transform stands between that
+and the client; it is given the held end before anything is charged, so that an end that cannot be read costs nothing.
+
 `begun` decides about failover: until it is set, the client has seen nothing. `over` is when the charge can be settled;
 `closed` when the vendor has nothing more to say.
 """
@@ -20,9 +23,12 @@ from typing import Protocol
 import msgspec
 
 from gateway.dialects.answers import Verdict
+from gateway.dialects.array_stream import ArrayStream
+from gateway.dialects.chat.form import Answer
 from gateway.dialects.error_forms import VendorError, read_error
 from gateway.dialects.streams import Stream
 from gateway.errors import BadUpstreamReply, GatewayError, Internal, Source, place_of
+from gateway.types import Usage
 from gateway.wire.head import Response, retry_after
 from gateway.wire.waiting import Wait
 
@@ -35,6 +41,15 @@ _MAX_HELD = 1 << 20  # of a stream before its first event
 
 class Inflater(Protocol):
     def feed(self, data: bytes) -> Iterable[bytes]: ...
+
+
+class Turning(Protocol):
+    """A vendor's stream into the surface's form (`dialects/chat/transform.py`)."""
+
+    def feed(self, data: bytes, /) -> bytes: ...
+    def last(self, data: bytes, /) -> bytes: ...
+    def finish(self, usage: Usage, /) -> bytes: ...
+    def collected(self) -> Answer | None: ...
 
 
 class VendorRefused(GatewayError):
@@ -62,10 +77,15 @@ class Reply:
     content_type = b""
     body = b""  # of a document, once it is judged
     verdict: Verdict | None = None
-    stream: Stream | None = None
+    stream: Stream | ArrayStream | None = None
     over: Wait
     closed: Wait
-    broken_by: GatewayError | None = None
+    broken_by: GatewayError | None = None  # why it ended, if not well; behind the finish that may not matter
+    failed = False  # the answer could not be read
+    transform: Turning | None = None
+    answer: Answer | None = None  # of a converted document
+    heard: Callable[[bytes], None] | None = None  # is told a stream in the vendor's own bytes
+    _end = b""  # of a converted stream, but for what tells the usage
     _inflater: Inflater | None = None
     _size = 0
     _limit = MAX_DOCUMENT
@@ -81,7 +101,9 @@ class Reply:
         inflate: Callable[[bytes], Inflater | None],
         write: Callable[[bytes], None],
         seen: Callable[[], None],
+        array: bool = False,
     ) -> None:
+        """`array`: the stream was asked for as one JSON array (Gemini)."""
         self.begun = Wait()
         self._dialect = dialect
         self._hide_usage = hide_usage
@@ -89,6 +111,7 @@ class Reply:
         self._inflate = inflate
         self._write = write
         self._seen = seen  # called when the vendor's head is there
+        self._array = array
         self._parts: list[bytes] = []
 
     # -- what the fetch tells ------------------------------------------------------------------------------------------
@@ -108,14 +131,21 @@ class Reply:
         elif b"event-stream" in response.content_type:
             self.over, self.closed = Wait(), Wait()
             self.stream = Stream(self._dialect, response.content_type, self._hide_usage, self._choices)
+        elif self._array:
+            self.over, self.closed = Wait(), Wait()
+            self.stream = ArrayStream(self._dialect, self._hide_usage, self._choices)
 
     def piece(self, data: bytes) -> None:
+        if self.failed:
+            return  # what follows a hole would look like the rest of the answer
         try:
             if self._inflater is None:
                 self._take(data)
             else:
                 for part in self._inflater.feed(data):
                     self._take(part)
+        except GatewayError as error:
+            self._misread(error)
         except Exception as exc:
             self._mistaken(exc)
 
@@ -147,16 +177,33 @@ class Reply:
         self._parts = []
         return body
 
+    def collected(self) -> Answer | None:
+        """What is worth keeping of a converted stream."""
+        return self.transform.collected() if self.transform is not None else None
+
     def go_live(self) -> bytes:
         """From now on pieces go to the client; returns what was held back."""
         self._live = True
         return self.document()
 
-    def pass_on(self) -> bytes:
-        """The charge is settled: returns the terminal event; what else comes goes to the client as it is."""
+    def read_end(self) -> None:
+        """A converted stream is over: what it held back is read, before anything is charged."""
+        if self.transform is None or self.stream is None or not self.stream.finished or self.failed:
+            return
+        try:
+            self._end = self.transform.last(self.stream.finish())
+        except GatewayError as error:
+            self._misread(error)
+        except Exception as exc:
+            self._mistaken(exc)
+
+    def pass_on(self, usage: Usage) -> bytes:
+        """The charge is settled: returns the end. What the vendor says yet goes to the client as it is, or to nobody
+        where the answer was converted.
+        """
         assert self.stream is not None
         self._passing = True
-        return self.stream.finish()
+        return self.stream.finish() if self.transform is None else self._end + self.transform.finish(usage)
 
     # ------------------------------------------------------------------------------------------------------------------
 
@@ -166,9 +213,14 @@ class Reply:
             self._hold(data)
             return
         if self._passing:
-            self._write(data)
+            if self.transform is None:
+                self._write(data)
             return
         out = stream.feed(data)
+        if out and self.transform is not None:
+            out = self.transform.feed(out)
+        elif out and self.heard is not None:
+            self.heard(out)
         if stream.error is not None:
             self._stream_failed(stream.error)
         elif self._live:
@@ -213,10 +265,15 @@ class Reply:
     def _mistaken(self, exc: Exception) -> None:
         """Our own mistake about an answer must not leave the call without an end: its hold would stay open."""
         _log.error("%s %s: an answer is given up", type(exc).__name__, place_of(exc))
-        self._fail(Internal("the gateway failed; its log says where"))
+        self._misread(Internal("the gateway failed; its log says where"))
+
+    def _misread(self, error: GatewayError) -> None:
+        """What was received is no good, whatever its end says."""
+        self.failed = True
+        self._fail(error)
 
     def _stream_failed(self, error: VendorError) -> None:
-        self._fail(VendorRefused(error, hidden=True))
+        self._misread(VendorRefused(error, hidden=True))
 
     def _fail(self, error: GatewayError) -> None:
         if self.broken_by is None:

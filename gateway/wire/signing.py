@@ -10,7 +10,13 @@ _BY_DIALECT = {
     "anthropic": "x-api-key",
     "gemini": "x-goog-api-key",
 }
-_VERSION = b"anthropic-version: 2023-06-01\r\n"
+# And what they want besides, unless the client says it: lower-case name, line.
+_REQUIRED = {"anthropic": ((b"anthropic-version", b"anthropic-version: 2023-06-01\r\n"),)}
+
+
+def required(dialect: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Header lines without which a vendor of the dialect answers nobody: (lower-case name, whole line)."""
+    return _REQUIRED.get(dialect.partition(".")[0], ())
 
 
 def signed(auth: str | None, dialect: str, key: str, path: bytes) -> tuple[bytes, bytes]:
@@ -19,8 +25,7 @@ def signed(auth: str | None, dialect: str, key: str, path: bytes) -> tuple[bytes
         return path, b""
     family = dialect.partition(".")[0]
     kind, _, name = (auth or _BY_DIALECT.get(family, "bearer")).partition(":")
-    path, lines = _KINDS[kind](path, name, key)
-    return path, lines + _VERSION if family == "anthropic" else lines
+    return _KINDS[kind](path, name, key)
 
 
 def _header(name: bytes, prefix: bytes = b"") -> Callable[[bytes, str, str], tuple[bytes, bytes]]:

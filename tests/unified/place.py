@@ -33,6 +33,7 @@ MODELS: dict[str, Any] = {
     },
     "gpt-4o": {"targets": [{"provider": "openai", "model": "gpt-4o"}], "price": PRICE},
     "free": {"targets": [{"provider": "openai", "model": "gpt-4o-mini"}]},
+    "claude": {"targets": [{"provider": "anthropic", "model": "claude-sonnet-4-5"}], "price": PRICE},
     "embedder": {
         "kind": "embedding", "targets": [{"provider": "siliconflow", "model": "BAAI/bge-m3"}], "price": {"input": 1},
     },

@@ -5,26 +5,56 @@ from __future__ import annotations
 import re
 
 import pytest
+from aiohttp import web
 
 from gateway.admin import pages
 from gateway.admin.public import PublicPages
-from gateway.unified.surfaces import BY_PATH
+from gateway.admin.responses import ResponsePages
+from gateway.unified.surfaces import SURFACES, Surface
 from tests.unified.place import Answer, Place
 
 # What anybody may see. To add a path, think about who may know it first.
 PUBLIC = {"/healthz", "/readyz", "/pricing", "/pricing.html"}
+_HELLO = {"role": "user", "content": "x"}
+_PART = {"parts": [{"text": "x"}]}
+# By how a surface's body is read.
 BODY = {
-    "chat": {"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}]},
-    "responses": {"model": "gpt-4o", "input": "x"},
-    "embeddings": {"model": "embedder", "input": ["x"]},
-    "rerank": {"model": "reranker", "query": "x", "documents": ["y"]},
+    "openai.chat": {"model": "gpt-4o", "messages": [_HELLO]},
+    "openai.responses": {"model": "gpt-4o", "input": "x"},
+    "anthropic.messages": {"model": "claude", "max_tokens": 9, "messages": [_HELLO]},
+    "anthropic.count": {"model": "claude", "messages": [_HELLO]},
+    "gemini.generate": {"contents": [_PART]},
+    "gemini.count": {"contents": [_PART]},
+    "gemini.embed": {"content": _PART},
+    "gemini.batch": {"requests": [{"model": "models/embedder", "content": _PART}]},
+    "openai.embeddings": {"model": "embedder", "input": ["x"]},
+    "jina.rerank": {"model": "reranker", "query": "x", "documents": ["y"]},
 }
+
+
+def _calls() -> list[tuple[str, Surface]]:
+    """Every path of a call, with and without /v1."""
+    found: dict[str, Surface] = {}
+    for surface in SURFACES:
+        model = "embedder" if surface.dialect == "gemini.embed" else "gpt-4o"
+        path = surface.path.replace("{model}", model)
+        found |= dict.fromkeys((path, path.removeprefix("/v1"), path.replace("/v1beta", "/v1")), surface)
+    return sorted((path, surface) for path, surface in found.items() if not path.startswith("beta"))
+
+
+CALLS = pytest.mark.parametrize(("path", "surface"), _calls(), ids=lambda value: value if type(value) is str else "")
 
 
 def _paths() -> list[str]:
     """Every path of the aiohttp application, its placeholders filled in."""
     public = PublicPages(lambda *_: {}, dict, lambda *_: (0, b""), lambda _: (), frozenset())
-    app = pages.build(_Nobody(), lambda: True, _nothing, str, public.add_to)
+    stored = ResponsePages(lambda: _Nobody(), lambda _: "", lambda *_: (0, b""), lambda _: ())  # type: ignore[arg-type, return-value]
+
+    def add_to(app: web.Application) -> None:
+        stored.add_to(app)
+        public.add_to(app)
+
+    app = pages.build(_Nobody(), lambda: True, _nothing, str, add_to)
     resources = (resource.canonical for resource in app.router.resources())
     return sorted({re.sub(r"\{[^}]*\}", "x", path) for path in resources})
 
@@ -50,34 +80,41 @@ def test_what_is_not_public_asks_who_calls(place: Place, path: str) -> None:
         assert answer.status in (401, 404, 405), (method, path, answer)
 
 
-@pytest.mark.parametrize("path", sorted(path.decode() for path in BY_PATH))
-def test_no_call_without_a_key_with_a_wrong_one_or_without_credit(place: Place, path: str) -> None:
-    body = BODY[BY_PATH[path.encode()].name]
+@CALLS
+def test_no_call_without_a_key_with_a_wrong_one_or_without_credit(place: Place, path: str, surface: Surface) -> None:
+    body = BODY[surface.read_as]
     before = place.calls()
-    poor = place.key(credits=None, name="poor" + path.strip("/").replace("/", "-"))
-    refused: list[tuple[Answer, int]] = [
-        (place.call(path, body), 401),
-        (place.call(path, body, "gw-wrong"), 401),
-        (place.call(path, body, poor), 402),
-    ]
+    poor = place.key(credits=None, name="poor" + _word(path))
+    refused: list[tuple[Answer, int]] = [(place.call(path, body), 401), (place.call(path, body, "gw-wrong"), 401)]
+    if not surface.counts:  # that is free
+        refused.append((place.call(path, body, poor), 402))
     for answer, status in refused:
         assert answer.status == status, answer
     assert place.calls() == before, "no vendor is called for nobody"
 
 
-@pytest.mark.parametrize("path", sorted(path.decode() for path in BY_PATH))
-def test_every_call_is_held_settled_limited_and_logged(place: Place, path: str) -> None:
+@CALLS
+def test_every_call_is_held_settled_limited_and_logged(place: Place, path: str, surface: Surface) -> None:
     """The same four marks on each of them, whatever it converts."""
-    surface = BY_PATH[path.encode()]
-    name = "rich" + path.strip("/").replace("/", "-")
+    name = "rich" + _word(path)
     key = place.key("--rpm", "1", name=name)
-    answer = place.call(path, BODY[surface.name], key)
+    answer = place.call(path, BODY[surface.read_as], key)
     assert answer.status == 200, answer
-    assert answer.headers["x-ratelimit-limit-requests"] == "1"
-    outcome, cost = place.charged(answer, name)
-    assert (outcome, f"{cost:f}") == ("complete", answer.headers["x-gateway-cost"])
-    assert cost > 0
-    kinds = [entry["kind"] for entry in place.history(name)]
-    assert kinds == ["grant", "hold", "settle"]
-    assert place.call(path, BODY[surface.name], key).status == 429
+    if surface.form == "openai":
+        assert answer.headers["x-ratelimit-limit-requests"] == "1"
+    kinds = ["grant", "hold", "settle"]
+    if surface.counts:
+        kinds = ["grant"]
+    elif surface.stream:
+        assert place.charged(answer, name)[0] == "complete"
+    else:
+        outcome, cost = place.charged(answer, name)
+        assert (outcome, f"{cost:f}") == ("complete", answer.headers["x-gateway-cost"])
+        assert cost > 0
+    assert [entry["kind"] for entry in place.history(name)] == kinds
+    assert place.call(path, BODY[surface.read_as], key).status == 429
     assert place.balance(name)["held"] == 0
+
+
+def _word(path: str) -> str:
+    return re.sub(r"\W+", "-", path)

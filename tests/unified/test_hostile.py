@@ -379,6 +379,9 @@ def test_other_methods_are_refused(place: Place, key: str, method: str, path: st
 )
 def test_paths_that_nothing_serves(place: Place, key: str, path: str) -> None:
     answer = place.call(path, GOOD, key)
+    if path.startswith("/v1beta/"):  # Google's
+        assert (answer.status, answer.error["status"]) == (404, "NOT_FOUND")
+        return
     check_refused(answer, 404, "not_found")
 
 

@@ -27,7 +27,10 @@ SHARES = {1: 0.9, 2: 0.1}  # by the number of workers
 CALLERS = 8
 LATEST = 0.4  # seconds under load before a kill
 COST = price(3, 4)  # what the sandbox counts for "Hello there" and its answer
-MODELS: dict[str, Any] = {"gpt-4o": {"targets": [{"provider": "openai", "model": "gpt-4o"}], "price": PRICE}}
+MODELS: dict[str, Any] = {
+    "gpt-4o": {"targets": [{"provider": "openai", "model": "gpt-4o"}], "price": PRICE},
+    "claude": {"targets": [{"provider": "anthropic", "model": "claude-sonnet-4-5"}], "price": PRICE},  # is converted
+}
 GRANT = 10_000
 
 
@@ -39,6 +42,7 @@ class Kind(NamedTuple):
     leaves: bool = False
     costs: tuple[int, ...] = (COST,)
     whole: bool = True  # whether its client can see a proper end
+    model: str = "gpt-4o"
 
 
 KINDS = (
@@ -50,6 +54,9 @@ KINDS = (
     Kind(True, {"x_sandbox_end": "2"}, costs=(0,), whole=False),
     Kind(False, {"x_sandbox_status": "500"}, costs=(0,)),
     Kind(True, {"x_sandbox_pace": "10"}, leaves=True),
+    Kind(False, {}, model="claude"),
+    Kind(True, {}, model="claude"),
+    Kind(True, {"x_sandbox_pace": "20"}, model="claude"),
 )
 
 
@@ -70,7 +77,7 @@ async def caller(place: Place, key: str, seen: list[Seen], turn: int) -> None:
         talk: Talk | None = None
         try:
             more: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}} if kind.stream else {}
-            talk = await begin(place, key, chat_body("gpt-4o", **more), **kind.fields)
+            talk = await begin(place, key, chat_body(kind.model, **more), **kind.fields)
             if kind.leaves:
                 await talk.piece()
                 talk.leave()

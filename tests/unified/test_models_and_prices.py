@@ -74,8 +74,10 @@ def test_openai_s_form(place: Place, key: str) -> None:
     assert isinstance(chat["created"], int)
     assert chat["price"] == {"input": 2, "cached_input": 0.5, "output": 8}
     assert "chat" in chat["surfaces"]
-    assert by_name["typed"]["surfaces"] == ["chat", "responses"]
-    assert by_name["embedder"]["surfaces"] == ["embeddings"]
+    assert by_name["typed"]["surfaces"] == ["chat", "responses", "messages", "gemini"]
+    assert by_name["typed"]["dialects"] == ["openai.chat", "openai.responses", "anthropic.messages", "gemini.generate"]
+    assert by_name["embedder"]["surfaces"] == ["gemini", "embeddings"]
+    assert by_name["embedder"]["dialects"] == ["gemini.embed", "openai.embeddings"]
     assert by_name["reranker"]["surfaces"] == ["rerank"]
     assert "chat" in by_name["auto"]["surfaces"]
     one = place.call("/v1/models/deepseek-chat", key=key).json
@@ -92,6 +94,7 @@ def test_anthropic_s_form(place: Place, key: str, small: str) -> None:
     assert item["display_name"] == "gpt-4o"
     assert item["created_at"].endswith("Z")
     assert place.call("/v1/models/gpt-4o", headers=headers).json == item
+    assert place.call("/v1/models?limit=1&after_id=gpt-4o", headers=headers).json == value, "all of them are one page"
     missing = place.call("/v1/models/nobody", headers=headers)
     assert missing.status == 404
     assert (missing.json["type"], missing.error["type"]) == ("error", "not_found_error")
@@ -102,10 +105,13 @@ def test_anthropic_s_form(place: Place, key: str, small: str) -> None:
 def test_gemini_s_form(place: Place, key: str) -> None:
     for path in ("/v1/models", "/v1beta/models"):
         value = place.call(path, headers={"x-goog-api-key": key}).json
-        item = next(item for item in value["models"] if item["name"] == "models/gpt-4o")
-        assert item["baseModelId"] == "gpt-4o"
-        assert item["supportedGenerationMethods"] == []
-        assert place.call(path + "/gpt-4o", headers={"x-goog-api-key": key}).json == item
+        item = next(item for item in value["models"] if item["name"] == "models/typed")
+        assert item["baseModelId"] == "typed"
+        assert item["supportedGenerationMethods"] == ["generateContent", "streamGenerateContent", "countTokens"]
+        assert item["dialects"]
+        assert place.call(path + "/typed", headers={"x-goog-api-key": key}).json == item
+    paged = place.call("/v1beta/models?pageSize=1&pageToken=x", key=key).json["models"]
+    assert len(paged) == len(MODELS), "all of them are one page"
     missing = place.call("/v1beta/models/nobody", key=key)
     assert missing.status == 404
     assert (missing.error["code"], missing.error["status"]) == (404, "NOT_FOUND")

@@ -89,7 +89,6 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("by-images", {"text": '"image_url"'}, "cheap"),
     ("by-no-images", {}, "dear"),
     ("by-tools", {"tools": [TOOL]}, "dear"),
-    ("by-tools", {"tools": []}, "cheap"),
     ("by-tools", {"tools": None}, "cheap"),
     ("by-both", {"tools": [TOOL]}, "cheap"),
     ("by-both", {"tools": [TOOL], "headers": {"x-gateway-task": "coding"}}, "dear"),

@@ -46,8 +46,19 @@ class Bill:
     def free(self, *outcomes: str) -> None:
         """The calls since `begin` ended so and cost nothing; "": refused before anything was held."""
         wait_for(lambda: len(self._new()), len(outcomes))
-        assert [line.get("outcome", "") for line in self._new()] == list(outcomes)
+        assert [line.get("outcome", "") for line in self._new()] == list(outcomes), self._new()
         assert all(Decimal(line.get("cost", "0")) == 0 for line in self._new())
+
+    def ended(self, count: int) -> list[str]:
+        """How so many calls since `begin` ended, all for nothing."""
+        wait_for(lambda: len(self._new()), count)
+        assert all(Decimal(line.get("cost", "0")) == 0 for line in self._new())
+        return [line.get("outcome", "") for line in self._new()]
+
+    def outcomes(self, count: int) -> list[tuple[str, Decimal]]:
+        """How so many calls since `begin` ended, and what each cost."""
+        wait_for(lambda: len(self._new()), count)
+        return [(line.get("outcome", ""), Decimal(line.get("cost", "0"))) for line in self._new()]
 
     def closed(self) -> int:
         """Every call that was looked at has its entries: held, settled once, at this cost. Returns how many."""

@@ -1,4 +1,4 @@
-"""Clients in JavaScript: the `openai` package, and Vercel's `ai` over its providers for OpenAI's dialects."""
+"""Clients in JavaScript: the packages of OpenAI, Anthropic and Google, and Vercel's `ai` over its providers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unified.clients import programs
+from tests.unified.clients import others, programs
 from tests.unified.clients.billing import Bill
 from tests.unified.clients.programs import HERE, Flow
+from tests.unified.place import MODELS as USUAL
 
 JS = HERE / "js"
 OLDEST = 20
@@ -22,12 +23,25 @@ OPENAI = (
     "plain", "withoutV1", "stream", "tools", "accumulatingStream", "parse", "embeddings", "responses", "responsesTools",
     "models", "errors",
 )  # fmt: skip
-VERCEL = ("embedOpenai", "embedCompatible", "unknownModel") + tuple(
+VERCEL = ("embedOpenai", "embedCompatible", "unknownModel", "thinking") + tuple(
     f"{kind} over {model}"
-    for model in ("chat", "responses", "compatible", "compatibleWithoutV1")
+    for model in (
+        "chat", "responses", "compatible", "compatibleWithoutV1", "chat to claude", "responses to gemini",
+        "anthropic to gpt", "anthropic to gemini", "google to gpt", "google to claude",
+    )
     for kind in ("generate", "stream", "tools", "streamedTools", "object")
+)  # fmt: skip
+ANTHROPIC = ("errors",) + tuple(
+    f"{kind} over {model}"
+    for model in ("gpt", "gemini", "qwen")
+    for kind in ("plain", "stream", "toolRunner", "parse")
 )
-FLOWS = [f"openai: {name}" for name in OPENAI] + [f"vercel: {name}" for name in VERCEL]
+GOOGLE = ("errors",) + tuple(
+    f"{kind} over {model}" for model in ("gpt", "claude", "qwen") for kind in ("generate", "stream", "chat", "object")
+)
+PROGRAMS = {"openai": OPENAI, "vercel": VERCEL, "anthropic": ANTHROPIC, "google": GOOGLE}
+FLOWS = [f"{program}: {name}" for program, names in PROGRAMS.items() for name in names]
+MODELS = USUAL | others.MODELS
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +70,7 @@ def flows(packages: Path, tmp_path_factory: pytest.TempPathFactory, account: Bil
     (folder / "node_modules").symlink_to(packages / "node_modules")
     restricted = account.place.key("--models", "free", "--rpm", "1", credits=None, name="restricted")
     account.begin()
-    return programs.run(["node", "run.js", "openai", "vercel"], folder, account, RESTRICTED_KEY=restricted)
+    return programs.run(["node", "run.js", *PROGRAMS], folder, account, RESTRICTED_KEY=restricted)
 
 
 @pytest.mark.parametrize("name", FLOWS)

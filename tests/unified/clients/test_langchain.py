@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import openai
 import pytest
 from pydantic import BaseModel
 
@@ -49,18 +51,30 @@ def told(message: Any) -> Seen:
     )  # fmt: skip
 
 
-def model(base_url: str, bill: Bill, **more: Any) -> Any:
-    return langchain_openai.ChatOpenAI(model="gpt-4o", base_url=base_url, api_key=bill.key, max_retries=0, **more)
+Model = Callable[..., Any]
 
 
-def test_invoke(base_url: str, bill: Bill) -> None:
-    answer = model(base_url, bill).invoke("hello there")
+@pytest.fixture
+def http() -> Iterator[Any]:
+    """LangChain never closes the clients that it makes: whose sockets they are is for the garbage collector to find."""
+    with openai.DefaultHttpxClient() as client:
+        yield client
+
+
+@pytest.fixture
+def model(base_url: str, bill: Bill, http: Any) -> Model:
+    known = {"model": "gpt-4o", "base_url": base_url, "api_key": bill.key, "max_retries": 0, "http_client": http}
+    return lambda **more: langchain_openai.ChatOpenAI(**known, **more)
+
+
+def test_invoke(model: Model, bill: Bill) -> None:
+    answer = model().invoke("hello there")
     assert answer.content == SAID
     bill.charged(told(answer))
 
 
-def test_stream(base_url: str, bill: Bill) -> None:
-    chunks = list(model(base_url, bill, stream_usage=True).stream("hello there"))
+def test_stream(model: Model, bill: Bill) -> None:
+    chunks = list(model(stream_usage=True).stream("hello there"))
     whole = chunks[0]
     for chunk in chunks[1:]:
         whole += chunk
@@ -69,16 +83,17 @@ def test_stream(base_url: str, bill: Bill) -> None:
     bill.charged(told(whole))
 
 
-async def test_asynchronous(base_url: str, bill: Bill) -> None:
-    chat = model(base_url, bill)
-    answer = await chat.ainvoke("hello there")
-    text = "".join([str(chunk.content) async for chunk in chat.astream("hello there")])
+async def test_asynchronous(model: Model, bill: Bill) -> None:
+    async with openai.DefaultAsyncHttpxClient() as http:
+        chat = model(http_async_client=http)
+        answer = await chat.ainvoke("hello there")
+        text = "".join([str(chunk.content) async for chunk in chat.astream("hello there")])
     assert answer.content == text == SAID
     bill.charged(told(answer), told(answer))
 
 
-def test_tools_there_and_back(base_url: str, bill: Bill) -> None:
-    chat = model(base_url, bill).bind_tools([weather, clock])
+def test_tools_there_and_back(model: Model, bill: Bill) -> None:
+    chat = model().bind_tools([weather, clock])
     question = HumanMessage("the weather and the clock, please")
     first = chat.invoke([question])
     assert [call["name"] for call in first.tool_calls] == ["weather", "clock"]
@@ -91,16 +106,16 @@ def test_tools_there_and_back(base_url: str, bill: Bill) -> None:
 
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
-def test_structured_output(base_url: str, bill: Bill, method: str) -> None:
-    chat = model(base_url, bill).with_structured_output(Trip, method=method, include_raw=True)
+def test_structured_output(model: Model, bill: Bill, method: str) -> None:
+    chat = model().with_structured_output(Trip, method=method, include_raw=True)
     found = chat.invoke("three days in Rome")
     assert found["parsing_error"] is None
     assert isinstance(found["parsed"], Trip)
     bill.charged(told(found["raw"]))
 
 
-def test_over_responses(base_url: str, bill: Bill) -> None:
-    chat = model(base_url, bill, use_responses_api=True, store=False)
+def test_over_responses(model: Model, bill: Bill) -> None:
+    chat = model(use_responses_api=True, store=False)
     answer = chat.invoke("hello there")
     assert answer.text == SAID
     chunks = list(chat.stream("hello there"))
@@ -108,11 +123,12 @@ def test_over_responses(base_url: str, bill: Bill) -> None:
     bill.charged(told(answer), told(answer))
 
 
-def test_embeddings(base_url: str, bill: Bill) -> None:
+def test_embeddings(base_url: str, bill: Bill, http: Any) -> None:
     """LangChain cuts texts into tokens by itself unless told not to, and tells no usage."""
     vectors = langchain_openai.OpenAIEmbeddings(
-        model="embedder", base_url=base_url, api_key=bill.key, check_embedding_ctx_length=False, max_retries=0
-    )
+        model="embedder", base_url=base_url, api_key=bill.key, check_embedding_ctx_length=False, max_retries=0,
+        http_client=http,
+    )  # fmt: skip
     found = vectors.embed_documents(["one two three", "four"])
     assert len(found) == 2
     assert vectors.embed_query("four") == pytest.approx(found[1])

@@ -1,5 +1,7 @@
-// The `ai` package over its two providers for OpenAI's dialects, with a gateway key.
+// The `ai` package over its providers for the dialects of OpenAI, Anthropic and Google, with a gateway key.
 import assert from "node:assert/strict";
+import { createAnthropic } from "@ai-sdk/anthropic";
+import { createGoogleGenerativeAI } from "@ai-sdk/google";
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { embedMany, generateText, Output, stepCountIs, streamText, tool } from "ai";
@@ -11,11 +13,21 @@ const openai = createOpenAI({ baseURL: `${url}/v1`, apiKey });
 const compatible = (baseURL) =>
   createOpenAICompatible({ name: "gateway", baseURL, apiKey, includeUsage: true, supportsStructuredOutputs: true });
 
+const anthropic = createAnthropic({ baseURL: `${url}/v1`, apiKey });
+const google = createGoogleGenerativeAI({ baseURL: `${url}/v1beta`, apiKey });
+
 const models = {
   chat: openai.chat("gpt-4o"),
   responses: openai.responses("gpt-4o"),
   compatible: compatible(`${url}/v1`)("gpt-4o"),
   compatibleWithoutV1: compatible(url)("gpt-4o"),
+  // And vendors of another dialect than the one they are called in.
+  "chat to claude": openai.chat("claude"),
+  "responses to gemini": openai.responses("gemini"),
+  "anthropic to gpt": anthropic("gpt"),
+  "anthropic to gemini": anthropic("gemini"),
+  "google to gpt": google("gpt"),
+  "google to claude": google("claude"),
 };
 // Nothing is kept at the vendor: what a follow-up needs goes along with it.
 const providerOptions = { openai: { store: false } };
@@ -103,10 +115,25 @@ async function unknownModel() {
   return [];
 }
 
+// Thoughts are shown, and go back with the results of the tools that were called after them.
+async function thinking() {
+  const found = streamText({
+    model: anthropic("deepseek"), tools, prompt: "the weather and the clock, please", stopWhen: stepCountIs(3),
+    maxRetries: 0, maxOutputTokens: 3000,
+    providerOptions: { anthropic: { thinking: { type: "enabled", budgetTokens: 1024 } } },
+  });
+  await found.consumeStream();
+  const steps = await found.steps;
+  assert.ok(steps.every((step) => step.reasoningText), "no thoughts");
+  assert.equal(await found.text, "The tool said: noon");
+  return steps.map((step) => seen(step.usage));
+}
+
 export const flows = {
   embedOpenai: () => embed(openai.embedding("embedder")),
   embedCompatible: () => embed(compatible(`${url}/v1`).embeddingModel("embedder")),
   unknownModel,
+  thinking,
 };
 for (const [over, model] of Object.entries(models)) {
   for (const [kind, flow] of Object.entries(kinds)) flows[`${kind} over ${over}`] = () => flow(model);
