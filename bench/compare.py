@@ -22,16 +22,25 @@ from typing import NamedTuple, TypeVar
 
 import uvloop
 
-from bench.load import MeaningClient, WebSocketClient, idle_streams, large_down, large_up
+from bench.load import WebSocketClient, idle_streams, large_down, large_up
 from bench.proxies import CANDIDATES, Setup
-from bench.upstream import DOWN, DOWN_CHUNKED, MIB, REALTIME, UNARY_CHUNKED, UNIFIED_BURST, UNIFIED_PACED, UP
-from gateway.benchmark.calls import BURST, PACED, UNARY, Call, Target, WrongAnswer
+from bench.upstream import DOWN, DOWN_CHUNKED, MIB, REALTIME, UNARY_CHUNKED, UP
+from gateway.benchmark.calls import BURST, PACED, UNARY, UNIFIED_BURST, UNIFIED_PACED, Call, Target, WrongAnswer
 from gateway.benchmark.command import latencies, shown, table
-from gateway.benchmark.load import Client, Sample, sample
+from gateway.benchmark.converted import (
+    CHAT_BURST,
+    CHAT_PACED,
+    CHAT_UNARY,
+    MESSAGES_BURST,
+    MESSAGES_PACED,
+    MESSAGES_UNARY,
+)  # fmt: skip
+from gateway.benchmark.load import Client, MeaningClient, Sample, sample
 from gateway.benchmark.processes import free_port, halves, pinned, rest
 from gateway.benchmark.start import Started, far_side, started
 
 DIRECT, BASE, WORKERS = "direct", "nginx", "capacity of two workers"
+UNIFIED = ("unified", "converted")
 T = TypeVar("T")
 
 
@@ -58,7 +67,12 @@ class Load(NamedTuple):
     connections: int
     budget: str
     client: type = Client
-    on: str = "plain"  # which of a candidate's targets: plain, logged, unified
+    on: str = "plain"  # which of a candidate's targets: plain, logged, unified, converted
+
+
+def _converted(name: str, unit: str, call: Call, connections: int) -> Load:
+    """A unified call whose vendor speaks another dialect."""
+    return Load(f"unified {name}", unit, call, connections, "", MeaningClient, "converted")
 
 
 LOADS = (
@@ -70,6 +84,12 @@ LOADS = (
     Load("unified POST", "us/request", UNARY, 32, "3.6 x", on="unified"),
     Load("unified SSE event, paced", "us/event", UNIFIED_PACED, 128, "", on="unified"),
     Load("unified SSE event, burst", "us/event", UNIFIED_BURST, 32, "", on="unified"),
+    _converted("chat to Anthropic, POST", "us/request", CHAT_UNARY, 32),
+    _converted("chat to Anthropic, SSE event, paced", "us/event", CHAT_PACED, 128),
+    _converted("chat to Anthropic, SSE event, burst", "us/event", CHAT_BURST, 32),
+    _converted("messages to OpenAI, POST", "us/request", MESSAGES_UNARY, 32),
+    _converted("messages to OpenAI, SSE event, paced", "us/event", MESSAGES_PACED, 128),
+    _converted("messages to OpenAI, SSE event, burst", "us/event", MESSAGES_BURST, 32),
     Load("WebSocket message", "us/message", REALTIME, 32, "1.1 x", WebSocketClient),
     Load("8 MiB blob down", "us/blob", DOWN, 4, "1.0 x"),
     Load("8 MiB blob down, chunked", "us/blob", DOWN_CHUNKED, 4, "1.0 x"),
@@ -217,7 +237,7 @@ class Bench:
 
                 def start(name: str, kind: str = kind) -> Target:
                     found = stack.enter_context(self.candidate(name, logged=kind == "logged"))
-                    target = CANDIDATES[name].unified(found) if kind == "unified" else found.target
+                    target = CANDIDATES[name].unified(found) if kind in UNIFIED else found.target
                     self.sample(target, UNARY, 32)  # the first calls are dearer
                     return target
 

@@ -14,7 +14,7 @@ import httptools
 
 from bench.upstream import BLOB, IDLE, LARGE, LARGE_DOWN, LARGE_UP, MESSAGE, MIB, PIECE, STALL, STORED, frame
 from gateway.benchmark.calls import HOST, Target, WrongAnswer
-from gateway.benchmark.load import Client, Load
+from gateway.benchmark.load import Load
 from gateway.benchmark.processes import family
 
 MASKED = frame(MESSAGE[4:], mask=b"\x1f\x2e\x3d\x4c")
@@ -56,31 +56,6 @@ class WebSocketClient(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.load.fail(f"connection lost: {exc}")
-
-
-class MeaningClient(Client):
-    """For a target that re-encodes: answers are checked when they are complete, events are counted as they come."""
-
-    def __init__(self, load: Load) -> None:
-        super().__init__(load)
-        self.got = b""
-        self.events = 0
-
-    def on_body(self, body: bytes) -> None:
-        self.got += body
-        if self.load.call.units > 1:
-            events = self.got.count(b"\ndata: ") + self.got.startswith(b"data: ")
-            self.load.counted += events - self.events
-            self.events = events
-
-    def on_message_complete(self) -> None:
-        got, self.got, self.events = self.got, b"", 0
-        if self.parser.get_status_code() != 200 or not self.load.call.answered(got, self.load.target):
-            self.load.fail(f"status {self.parser.get_status_code()}, {got[:200]!r}")
-        if self.load.call.units == 1:
-            self.load.counted += 1
-        if not self.load.closed:
-            self.transport.write(self.load.request)
 
 
 def memory(pid: int, field: str) -> int:

@@ -10,19 +10,7 @@ from typing import Any, ClassVar
 
 import httptools
 
-from gateway.benchmark.calls import (
-    ANSWER_HEAD,
-    BODY,
-    BURST,
-    CHAT,
-    COMPLETION,
-    PACED,
-    REQUEST_HEAD,
-    STREAM,
-    UNARY,
-    Call,
-    chunked,
-)
+from gateway.benchmark.calls import ANSWER_HEAD, CHAT, COMPLETION, REQUEST_HEAD, STREAM, Call, chunked
 from gateway.benchmark.far_side import SSE_HEAD, FarSide, complete, serve
 
 MIB = 1 << 20
@@ -55,16 +43,6 @@ SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 )
-
-def unified_stream(model: str, call: Call) -> Call:
-    """The same stream asked for by the model's name, where the path must be the surface's own."""
-    more = b',"stream":true,"stream_options":{"include_usage":true}}'
-    return call._replace(target=CHAT, body=BODY.replace(b'"bench"', b'"%b"' % model.encode())[:-1] + more)
-
-
-UNIFIED_BURST = unified_stream("burst", BURST)
-UNIFIED_PACED = unified_stream("paced", PACED)
-_BY_MODEL = ((b'"burst', BURST.target.encode()), (b'"paced', PACED.target.encode()))  # a gateway may add to the name
 
 UNARY_CHUNKED = Call(CHAT + "?answer=chunked", COMPLETION)
 IDLE = Call(CHAT + "?sse=idle", STREAM[0])
@@ -119,8 +97,8 @@ class Vendor(FarSide):
         elif not self.received and self.target == LARGE_UP.target.encode():
             self.transport.pause_reading()
             asyncio.get_running_loop().call_later(STALL, self.transport.resume_reading)
-        elif self.target == UNARY.target.encode() and b"stream" in body:
-            self.target = next((target for model, target in _BY_MODEL if model in body), self.target)
+        else:
+            super().on_body(body)
         self.received += len(body)
 
     def answer_unary_chunked(self) -> None:
