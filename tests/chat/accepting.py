@@ -27,8 +27,10 @@ def _payloads(body: bytes) -> Iterator[tuple[bytes, bytes]]:
     start = 0
     while (end := sse.event_end(body, start)) >= 0:
         payload, name = sse.read_event(body[start:end])
-        assert payload, body[start:end]
-        yield payload, name
+        keeps_alive = name == b"ping" or body[start:end] == b": keep-alive\n\n"
+        assert payload or keeps_alive, body[start:end]
+        if not keeps_alive:
+            yield payload, name
         start = end
     assert start == len(body), body[start:]
 

@@ -81,7 +81,7 @@ def check_sdk(stream: bytes, wants_usage: bool = True) -> Any:
     *lines, end, last = stream.decode().split("\n\n")
     assert (end, last) == ("data: [DONE]", "")
     state: ChatCompletionStreamState[None] = ChatCompletionStreamState()
-    values = [json.loads(line.removeprefix("data: ")) for line in lines]
+    values = [json.loads(line.removeprefix("data: ")) for line in lines if line != ": keep-alive"]
     for value in values:
         state.handle_chunk(ChatCompletionChunk.model_validate(value, strict=True))
     assert values[0]["choices"][0]["delta"]["role"] == "assistant"

@@ -80,3 +80,20 @@ def test_calls_that_are_too_long_are_not_kept() -> None:
     transform = Transform(VENDORS["openai.chat"], writer, "seed", "openai.chat")
     transform.feed(sse(fragment("", name="weather"), *[fragment("x" * 300_000)] * 4))
     assert transform.collected() is None
+
+
+@pytest.mark.parametrize(
+    ("surface", "ping"),
+    [
+        ("openai.chat", b": keep-alive\n\n"),
+        ("openai.responses", b": keep-alive\n\n"),
+        ("anthropic.messages", b'event: ping\ndata: {"type": "ping"}\n\n'),
+        ("gemini.generate", b""),
+    ],
+)
+def test_a_vendor_that_is_still_there_says_so_to_the_client(surface: str, ping: bytes) -> None:
+    writer = SURFACES[surface].stream(Told("m", "req_1", 1, ChatRequest(model="m", messages=())))
+    transform = Transform(VENDORS["minimax.chat"], writer, "req_1")
+    assert transform.feed(b": waiting\n\n") == b"", "nothing has been said yet"
+    assert b"hi" in transform.feed(sse(chunk(content="hi")))
+    assert transform.feed(b": keep-alive\n\n") == ping

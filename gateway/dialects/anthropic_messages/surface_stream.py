@@ -72,6 +72,8 @@ class _Block:
 class MessageStream:
     """One stream that is being written."""
 
+    PING = b'event: ping\ndata: {"type": "ping"}\n\n'
+
     def __init__(self, told: Told) -> None:
         self._told = told
         self._thoughts = surface_answer.thoughts_shown(told)

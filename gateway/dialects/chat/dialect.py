@@ -48,6 +48,10 @@ class Told(msgspec.Struct, frozen=True):
 class StreamWriter(Protocol):
     """Events -> the surface's bytes. No event is an error: what a surface cannot show it leaves out."""
 
+    @property
+    def PING(self) -> bytes:  # noqa: N802
+        """What tells a client that the stream is alive, and nothing else; may be empty."""
+
     def write(self, event: Event) -> bytes: ...
 
     def end(self, usage: Usage) -> bytes:

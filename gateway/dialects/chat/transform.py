@@ -33,6 +33,7 @@ class Transform:
         self._writer = writer
         self._carry = bytearray()
         self._started = False
+        self._begun = False  # whether the client has got an event
         self._kept = Collector(origin)
         self._size = 0  # of that
         self._ids = CallIds(seed)
@@ -88,7 +89,10 @@ class Transform:
         while end >= 0:
             payload, name = sse.read_event(data[start:end])
             if payload and payload != b"[DONE]":
-                out.append(self._written(self._reader.read(payload, name)))
+                told = self._written(self._reader.read(payload, name))
+                out.append(told or (self._alive() if name == b"ping" else b""))
+            elif data[start:end].lstrip(sse.BLANK).startswith(b":"):
+                out.append(self._alive())
             start = end
             end = sse.event_end(data, start)
         self._wait(data[start:])
@@ -100,6 +104,10 @@ class Transform:
         if len(self._carry) > _LIMIT:
             raise BadUpstreamReply("the vendor's stream holds an event that is larger than the gateway accepts")
 
+    def _alive(self) -> bytes:
+        """The vendor only says that it is still there; so do we, for whoever waits on the other side."""
+        return self._writer.PING if self._begun else b""
+
     def _written(self, events: Iterable[Event]) -> bytes:
         out = []
         for event in events:
@@ -108,6 +116,7 @@ class Transform:
                     event = msgspec.structs.replace(event, id=id)
                 self._keep(event)
             out.append(self._writer.write(event))
+            self._begun = self._begun or bool(out[-1])
         return out[0] if len(out) == 1 else b"".join(out)
 
     def _keep(self, event: Event) -> None:

@@ -129,6 +129,8 @@ class _Call:
 class Writer:
     """A stream: events, or with `told.array` the items of one JSON array."""
 
+    PING = b""  # Google's SDK takes whatever is no data for an error
+
     def __init__(self, told: Told) -> None:
         self._told = told
         self._shown = _shown(told)

@@ -25,6 +25,8 @@ _OTHER, _TEXT, _THOUGHT = range(3)
 
 
 class ChunkWriter:
+    PING = b": keep-alive\n\n"
+
     def __init__(self, told: Told) -> None:
         self._told = told
         self._begin = b""  # of all chunks, up to the choices

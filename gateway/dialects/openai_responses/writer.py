@@ -26,6 +26,8 @@ _encode = msgspec.json.Encoder().encode
 class Writer:
     """See StreamWriter."""
 
+    PING = b": keep-alive\n\n"
+
     def __init__(self, told: Told) -> None:
         self._told = told
         self._voice = Voice()
