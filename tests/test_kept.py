@@ -12,9 +12,10 @@ import pytest
 
 from gateway.dialects.chat import form
 from gateway.dialects.chat.form import Answer, ChatRequest, Message, Text, Thought, ToolCall, ToolResult
+from gateway.routing.health import Key
 from gateway.store.answers import Answers
 from gateway.unified import kept
-from gateway.unified.kept import MAKER_SECONDS, MAX_ENTRIES, MAX_ENTRY, TURN_SECONDS, Entry, Kept, Recent, account
+from gateway.unified.kept import MAKER_SECONDS, MAX_ENTRIES, MAX_ENTRY, TURN_SECONDS, Entry, Kept, Recent
 
 ANTHROPIC, GEMINI = "anthropic.messages", "gemini.generate"
 OURS = "claude|0123456789abcdef"
@@ -231,11 +232,11 @@ def test_makers_and_turns_are_different_things() -> None:
 
 
 def test_an_account_is_named_without_its_key() -> None:
-    one, two = account("deepseek", "sk-secret-1"), account("deepseek", "sk-secret-2")
+    one, two = Key("sk-secret-1", "deepseek").account, Key("sk-secret-2", "deepseek").account
     assert one.startswith("deepseek|")
     assert len(one) == len("deepseek|") + 16
     assert "secret" not in one + two
-    assert len({one, two, account("deepseek", None), account("other", "sk-secret-1")}) == 4
+    assert len({one, two, Key(None, "deepseek").account, Key("sk-secret-1", "other").account}) == 4
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+
+T = TypeVar("T")
 
 Fields = dict[str, Any]
 
@@ -62,6 +64,22 @@ def decode(raw: bytes | bytearray) -> Any:
         return msgspec.json.decode(_NO_NUMBER.sub(b"null", raw))
     except UNREADABLE:
         return None
+
+
+def lenient(kind: type[T]) -> Callable[[bytes], T]:
+    """A decoder of a struct that raises what is in UNREADABLE; what is no number or too large for one does no harm."""
+    strict = msgspec.json.Decoder(kind).decode
+
+    def read(raw: bytes) -> T:
+        try:
+            return strict(raw)
+        except msgspec.DecodeError:
+            value = decode(raw)
+            if not isinstance(value, dict):
+                raise
+            return msgspec.convert(value, kind, strict=False)
+
+    return read
 
 
 class Node:

@@ -75,11 +75,6 @@ _decoder = msgspec.msgpack.Decoder(Entry)
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
-def account(provider_id: str, key: str | None) -> str:
-    """The name of a vendor's account: no part of its key can be read from it."""
-    return f"{provider_id}|{hashlib.blake2b((key or '').encode(), digest_size=8).hexdigest()}"
-
-
 class Kept:
     """`now` is the time of day. Without a store entries live in memory only."""
 

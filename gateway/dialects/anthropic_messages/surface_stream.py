@@ -18,8 +18,8 @@ from gateway.dialects import scan
 from gateway.dialects.anthropic_messages import surface_answer
 from gateway.dialects.anthropic_messages.words import stop_reason
 from gateway.dialects.chat import form
+from gateway.dialects.chat.budget import Budget
 from gateway.dialects.chat.dialect import Told
-from gateway.errors import BadUpstreamReply
 from gateway.types import Usage
 
 _TEXT, _THOUGHT, _CALL = "text", "thought", "call"
@@ -82,7 +82,7 @@ class MessageStream:
         self._blocks: deque[_Block] = deque()  # the live one, and those that wait for it
         self._last: _Block | None = None  # the one that a text or thought goes on
         self._calls: dict[int, _Block] = {}
-        self._held = 0
+        self._held = Budget(_MOST_HELD)
         self._finish: form.Finished | None = None
 
     def write(self, event: form.Event) -> bytes:
@@ -157,7 +157,7 @@ class MessageStream:
         if block is None or block.over or not event.arguments:
             return b""
         block.words.append(event.arguments)
-        self._hold(len(event.arguments))
+        self._held.take(len(event.arguments))
         return self._put(block, block.piece + _PIECES[_CALL] + _encode(event.arguments) + _END)
 
     def _finished(self, event: form.Finished) -> bytes:
@@ -190,14 +190,9 @@ class MessageStream:
     def _put(self, block: _Block, data: bytes) -> bytes:
         if block is self._blocks[0]:
             return data
-        self._hold(len(data))
+        self._held.take(len(data))
         block.held += data
         return b""
-
-    def _hold(self, size: int) -> None:
-        self._held += size
-        if self._held > _MOST_HELD:
-            raise BadUpstreamReply("the vendor's stream interleaves more than the gateway can hold back")
 
     def _settle(self) -> bytes:
         """Ends what is over, from the front; what waited behind it goes out."""
@@ -205,13 +200,13 @@ class MessageStream:
         blocks = self._blocks
         while blocks and (blocks[0].over or (len(blocks) > 1 and blocks[0].whole())):
             over = blocks.popleft()
-            self._held -= sum(map(len, over.words))
+            self._held.give(sum(map(len, over.words)))
             over.words = []
             out += _event("content_block_stop", {"index": over.index})
             if blocks:
                 live = blocks[0]
                 out += live.held
-                self._held -= len(live.held)
+                self._held.give(len(live.held))
                 live.held = bytearray()
         return bytes(out)
 

@@ -10,9 +10,9 @@ import msgspec
 from gateway.dialects.chat import reasoning
 from gateway.dialects.chat.dialect import Aim, Sent
 from gateway.dialects.chat.fields import Lost
-from gateway.dialects.chat.form import ChatRequest, Format, Image, Message, ToolChoice, ToolResult
+from gateway.dialects.chat.form import ChatRequest, Image, Message, ToolChoice, ToolResult
 from gateway.dialects.openai_chat import message_writer
-from gateway.dialects.openai_chat.request_writer import named, schema_format, tool, tools_allowed
+from gateway.dialects.openai_chat.request_writer import json_format, named, tool, tools_allowed
 
 Body = dict[str, Any]
 
@@ -89,7 +89,7 @@ def _parameters(request: ChatRequest, aim: Aim, lost: Lost) -> Body:
         body |= {"logprobs": True} | ({"top_logprobs": request.logprobs} if request.logprobs else {})
     _write_tools(body, request, lost)
     if request.format is not None:
-        body["response_format"] = _format(request.format, aim, lost)
+        body["response_format"] = json_format(request.format, aim, lost)
     _write_reasoning(body, request, aim, lost)
     _write_extras(body, request, lost)
     return body
@@ -111,14 +111,6 @@ def _write_tools(body: Body, request: ChatRequest, lost: Lost) -> None:
     body["tools"] = [tool(each) for each in allowed]
     if request.parallel_tools is not None:
         body["parallel_tool_calls"] = request.parallel_tools
-
-
-def _format(wanted: Format, aim: Aim, lost: Lost) -> Body:
-    if wanted.schema is None:
-        return {"type": "json_object"}
-    if aim.features.json_schema is False:
-        raise lost.refuse("format", "the model gives no JSON by a schema")
-    return schema_format(wanted)
 
 
 def _write_reasoning(body: Body, request: ChatRequest, aim: Aim, lost: Lost) -> None:

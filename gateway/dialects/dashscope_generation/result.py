@@ -56,15 +56,4 @@ class Result(msgspec.Struct):
         return None if output.text is None else Choice(Message(output.text), output.finish_reason)
 
 
-_decode = msgspec.json.Decoder(Result).decode
-
-
-def decode(raw: bytes) -> Result:
-    """Raises as `StreamReader.read`. What is no number or too large for one does no harm."""
-    try:
-        return _decode(raw)
-    except msgspec.DecodeError:
-        value = scan.decode(raw)
-        if not isinstance(value, dict):
-            raise
-        return msgspec.convert(value, Result, strict=False)
+decode = scan.lenient(Result)

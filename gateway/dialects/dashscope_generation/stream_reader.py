@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gateway.dialects.chat import form
+from gateway.dialects.chat.budget import Budget
 from gateway.dialects.chat.form import Event
 from gateway.dialects.dashscope_generation.result import Choice, decode
 from gateway.dialects.openai_chat import completion
 from gateway.dialects.openai_chat.completion import UNFINISHED, Call
-from gateway.errors import BadUpstreamReply
 
 _MOST_HELD = 32 << 20  # characters of what calls said last, and of arguments that came before their call's name
 _CALL = 4096  # a call counts as so many more: there are never many
@@ -29,7 +29,7 @@ class ResultReader:
         self._calls: dict[object, _Call] = {}
         self._last: _Call | None = None
         self._told = 0  # calls that were told
-        self._held = 0
+        self._held = Budget(_MOST_HELD)
 
     def read(self, payload: bytes, name: bytes) -> Iterable[Event]:
         result = decode(payload)
@@ -66,7 +66,7 @@ class ResultReader:
         said = completion.arguments(function) if function is not None else ""
         call = self._last = self._find(fragment)
         call.id = call.id or fragment.id or ""
-        self._hold(len(said) - len(call.said))
+        self._held.take(len(said) - len(call.said))
         piece = call.piece(said, bool(name))
         if not call.name and name:
             call.name, call.number = name, self._told
@@ -76,7 +76,7 @@ class ResultReader:
         if piece and call.name:
             events.append(form.CallPiece(call.number, piece))
         else:
-            self._hold(len(piece))
+            self._held.take(len(piece))
             call.waiting += piece
 
     def _find(self, fragment: Call) -> _Call:
@@ -85,14 +85,9 @@ class ResultReader:
         if not key and fragment.index is None and self._last is not None:
             return self._last
         if (call := self._calls.get(key)) is None:
-            self._hold(_CALL + len(fragment.id or ""))
+            self._held.take(_CALL + len(fragment.id or ""))
             call = self._calls[key] = _Call()
         return call
-
-    def _hold(self, size: int) -> None:
-        self._held += size
-        if self._held > _MOST_HELD:
-            raise BadUpstreamReply("the vendor's stream holds more calls, or longer ones, than the gateway accepts")
 
 
 class _Call:

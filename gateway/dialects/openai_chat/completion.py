@@ -109,18 +109,7 @@ class Completion(msgspec.Struct):
         return choices[0] if not choices[0].index else next((each for each in choices if not each.index), None)
 
 
-_decode = msgspec.json.Decoder(Completion).decode
-
-
-def decode(raw: bytes) -> Completion:
-    """Raises as `StreamReader.read`. What is no number or too large for one does no harm."""
-    try:
-        return _decode(raw)
-    except msgspec.DecodeError:
-        value = scan.decode(raw)
-        if not isinstance(value, dict):
-            raise
-        return msgspec.convert(value, Completion, strict=False)
+decode = scan.lenient(Completion)
 
 
 class _Token(msgspec.Struct):

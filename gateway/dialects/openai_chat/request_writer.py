@@ -48,7 +48,7 @@ def write(request: ChatRequest, aim: Aim, lost: Lost) -> bytes:
     if request.tools or request.tool_choice is not None:
         _write_tools(body, request, lost)
     if request.format is not None:
-        body["response_format"] = _format(request.format, aim, lost)
+        body["response_format"] = json_format(request.format, aim, lost)
     if request.reasoning is not None:
         _write_reasoning(body, request.reasoning, aim, lost)
     if request.logprobs is not None:
@@ -116,7 +116,7 @@ def tool(each: Tool) -> Body:
 # -- format, thinking --------------------------------------------------------------------------------------------------
 
 
-def _format(wanted: Format, aim: Aim, lost: Lost) -> Body:
+def json_format(wanted: Format, aim: Aim, lost: Lost) -> Body:
     if wanted.schema is None:
         return {"type": "json_object"}
     if aim.features.json_schema is False:

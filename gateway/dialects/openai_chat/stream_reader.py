@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gateway.dialects.chat import form
+from gateway.dialects.chat.budget import Budget
 from gateway.dialects.chat.form import Event
 from gateway.dialects.openai_chat import completion
 from gateway.dialects.openai_chat.completion import Call, Choice, Said
 from gateway.dialects.openai_chat.thinking import Splitter
-from gateway.errors import BadUpstreamReply
 
 _MOST_HELD = 1 << 20  # characters of ids, and of arguments that came before their call's name
 _CALL = 64  # what a call takes besides
@@ -31,7 +31,7 @@ class ChunkReader:
         self._by_index: dict[int, _Call] = {}
         self._by_id: dict[str, _Call] = {}
         self._told = 0  # calls that were told
-        self._held = 0
+        self._held = Budget(_MOST_HELD)
 
     def read(self, payload: bytes, name: bytes) -> Iterable[Event]:
         chunk = completion.decode(payload)
@@ -115,7 +115,7 @@ class ChunkReader:
             if call.name:
                 events.append(form.CallPiece(call.number, arguments))
             else:
-                self._hold(len(arguments))
+                self._held.take(len(arguments))
                 call.waiting += arguments
 
     def _find(self, fragment: Call, name: str, arguments: str) -> _Call:
@@ -135,14 +135,9 @@ class ChunkReader:
         return last
 
     def _new(self, id: str) -> _Call:
-        self._hold(len(id) + _CALL)
+        self._held.take(len(id) + _CALL)
         self._last = self._by_id[id] = call = _Call(id)
         return call
-
-    def _hold(self, size: int) -> None:
-        self._held += size
-        if self._held > _MOST_HELD:
-            raise BadUpstreamReply("the vendor's stream holds more calls, or longer ones, than the gateway accepts")
 
 
 class _Call:
