@@ -132,7 +132,7 @@ class Chat(Driver):
             call["function"].pop("parsed_arguments", None)
         self.turns.append(turn)
         calls = [
-            (call.id, call.function.name, json.loads(call.function.arguments))
+            (call.id, call.function.name, json.loads(call.function.arguments or "{}"))
             for call in choice.message.tool_calls or []
         ]
         return Got(choice.message.content or "", calls, thought, self._FINISH[choice.finish_reason],
@@ -196,7 +196,7 @@ class Responses(Driver):
             elif item.type == "reasoning":
                 thought += "".join(part.text for part in item.summary or [])
             elif item.type == "function_call":
-                calls.append((item.call_id, item.name, json.loads(item.arguments)))
+                calls.append((item.call_id, item.name, json.loads(item.arguments or "{}")))
         reason = done.incomplete_details.reason if done.incomplete_details else None
         finish = {"max_output_tokens": "length", "content_filter": "filtered"}.get(reason or "")
         return Got(text, calls, thought, finish or ("tools" if calls else "stop"), seen.openai("", done.usage))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +13,13 @@ from typing import Any
 import pytest
 
 from tests.clients.places import Sandbox, at_sandbox
-from tests.unified.place import PRICE, Place
+from tests.unified.place import PRICE, VENDOR_KEY, Place
+from tests.wire.ends import PATIENCE
 
 MODELS: dict[str, Any] = {
     "claude": {"targets": [{"provider": "anthropic", "model": "claude-sonnet-4-5"}], "price": PRICE},
+    "claude-sonnet-4-5": {"targets": [{"provider": "anthropic", "model": "claude-sonnet-4-5"}], "price": PRICE},
+    "g": {"targets": [{"provider": "gemini", "model": "gemini-3-pro"}], "price": PRICE},
     "quirky": {"targets": [{"provider": "quirky", "model": "gpt-5.1"}], "price": PRICE},
     "both": {
         "targets": [
@@ -119,3 +126,39 @@ def test_an_array_stream_that_fails_is_still_an_array(place: Place, key: str) ->
     answer = place.call("/v1beta/models/claude:streamGenerateContent", body, key, headers)
     assert answer.cut
     assert answer.json[-1]["error"]["status"], answer
+
+
+def direct(place: Place, path: str, body: Any, headers: dict[str, str]) -> bytes:
+    """What the vendor itself answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", place.sandbox.port, timeout=PATIENCE)
+    with contextlib.closing(connection):
+        connection.request("POST", path, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
+        return connection.getresponse().read()
+
+
+ANTHROPIC = {"x-api-key": VENDOR_KEY, "anthropic-version": "2023-06-01"}
+GOOGLE = {"x-goog-api-key": VENDOR_KEY}
+OURS, GEMINIS = "/v1beta/models/g", "/gemini/v1beta/models/gemini-3-pro"
+HI = {"contents": [{"parts": [{"text": "hello there"}]}]}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "body", "headers"),
+    [
+        ("/v1/messages", "/anthropic/v1/messages", {"stream": False}, ANTHROPIC),
+        ("/v1/messages", "/anthropic/v1/messages", {"stream": True}, ANTHROPIC),
+        (OURS + ":generateContent", GEMINIS + ":generateContent", HI, GOOGLE),
+        (OURS + ":streamGenerateContent", GEMINIS + ":streamGenerateContent", HI, GOOGLE),
+        (OURS + ":streamGenerateContent?alt=sse", GEMINIS + ":streamGenerateContent?alt=sse", HI, GOOGLE),
+    ],
+)
+def test_the_same_dialect_passes_to_the_byte(
+    place: Place, key: str, ours: str, theirs: str, body: dict[str, Any], headers: dict[str, str]
+) -> None:
+    if "stream" in body:
+        body = {"model": "claude-sonnet-4-5", "max_tokens": 50, "messages": [HELLO], **body}
+    answer = place.call(ours, body, key, {"anthropic-version": "2023-06-01"})
+    assert answer.status == 200, answer
+    expected = direct(place, theirs, body, headers)
+    own = re.compile(rb"[0-9a-f]{12,}|\d{4}-\d\d-\d\dT[\d:.]+Z")
+    assert own.sub(b"", answer.body) == own.sub(b"", expected)
