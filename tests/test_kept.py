@@ -381,3 +381,10 @@ async def test_very_many_calls_of_one_request(tmp_path: Path) -> None:
     assert parts[-2:] == (ours(SIGNED), calls[-1])
     assert store.asked < MAX_ENTRIES
     await found.close()
+
+
+async def test_where_nothing_was_kept_there_is_no_file(tmp_path: Path) -> None:
+    store = Answers(tmp_path / "kept.db")
+    store.purge(1.0)
+    await store.close()
+    assert not list(tmp_path.iterdir())

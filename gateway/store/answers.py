@@ -108,7 +108,7 @@ class Answers:
 
     def purge(self, now: float) -> None:
         """Removes what has expired; later."""
-        self._thread.submit(self._safely, _purge_all, now)
+        self._thread.submit(self._purge, now)
 
     async def close(self) -> None:
         """Done when everything put before is written."""
@@ -116,6 +116,10 @@ class Answers:
         self._thread.shutdown(wait=False)
 
     # What follows runs in the thread.
+
+    def _purge(self, now: float) -> None:
+        if self._inode_there():  # where nothing was ever kept, no file is made
+            self._safely(_purge_all, now)
 
     def _get_all(self, digests: list[bytes]) -> list[bytes | None]:
         return self._safely(lambda db: [_get(db, digest) for digest in digests]) or [None] * len(digests)
